@@ -1,0 +1,1 @@
+//! The corridor: every message, both directions, stage by stage

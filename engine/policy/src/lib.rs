@@ -1,0 +1,1 @@
+//! YAML policy: parsed, checked, compiled to indices and globs, evaluated natively

@@ -1,0 +1,1 @@
+//! Framing and the strict, borrowed JSON-RPC view of a message

@@ -1,0 +1,3 @@
+//! A deliberately vulnerable MCP server.
+
+fn main() {}

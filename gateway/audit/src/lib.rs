@@ -1,0 +1,1 @@
+//! Audit: record, chain, sign, write, verify

@@ -1,0 +1,3 @@
+//! The `mcp-firewall` program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Configuration in two lives: raw as typed, checked as used

@@ -1,0 +1,1 @@
+//! Detection rules: YAML format, linter, compiler, and the rules that ship

@@ -1,0 +1,1 @@
+//! One scan over every string of a message: views, prefilter, confirm, validate, redact

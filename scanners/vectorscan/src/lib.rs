@@ -1,0 +1,1 @@
+//! Safe layer over Vectorscan: databases, scratch, block, literal and stream scans

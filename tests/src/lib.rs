@@ -1,0 +1,1 @@
+//! Generators, oracles and fake peers shared by tests, benches and fuzz targets
