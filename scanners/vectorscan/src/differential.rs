@@ -1,0 +1,1 @@
+//! Pattern generator and oracle of the differential suite.
