@@ -1,0 +1,577 @@
+//! The compiled rules, and the scan itself.
+//!
+//! Enters: rules once, then the strings of one message after another. Leaves: findings. An
+//! [`Engine`] never changes and is shared; what changes lives in a [`Scratch`], one for each
+//! worker. An error means the message was *not* scanned: the caller must treat it as hostile.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use mcpf_model::{Action, Family, Finding, Limits, RuleIx, Severity, Span, Surface};
+use mcpf_vectorscan as vectorscan;
+use regex_automata::meta::Regex;
+
+use crate::anchors::{self, Stretches};
+use crate::confirm::{Caches, Confirm, Matches, Windows};
+use crate::frame::FrameMap;
+use crate::joined::Joined;
+use crate::pattern::{self, Compiled};
+use crate::revision::revision;
+use crate::spec::{Anchor, RuleSpec, SurfaceSet};
+use crate::views::{self, VIEW_FLOOR, Workspace};
+
+/// Why a rule cannot be compiled. The rule's author is the culprit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// A pattern is not usable.
+    #[error("rule `{rule}`, pattern {pattern}: {message}")]
+    Pattern {
+        /// Id of the rule.
+        rule: Arc<str>,
+        /// Place among the rule's patterns, from 0.
+        pattern: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// Something else about the rule is not usable.
+    #[error("rule `{rule}`: {message}")]
+    Rule {
+        /// Id of the rule.
+        rule: Arc<str>,
+        /// What is wrong.
+        message: String,
+    },
+    /// The set as a whole was refused by the matcher.
+    #[error("{0}")]
+    Set(String),
+}
+
+/// Why a message was not scanned. Nothing is known about it: the caller must block it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScanError {
+    /// There is more to report than [`Limits::max_findings`].
+    #[error("more than {limit} findings in one message")]
+    TooManyFindings {
+        /// The limit.
+        limit: u32,
+    },
+    /// There is more text than one scan takes (256 MiB).
+    #[error("more text than one scan takes")]
+    TooLarge,
+    /// The matcher failed.
+    #[error("the pattern matcher failed: {0}")]
+    Matcher(#[from] vectorscan::ScanError),
+}
+
+/// One string of a message.
+#[derive(Clone, Copy, Debug)]
+pub struct Text<'a> {
+    /// The string as a JSON reader sees it.
+    pub text: &'a str,
+    /// Its bytes in the frame, between the quotes.
+    pub raw: Span,
+    /// Who will read it.
+    pub surface: Surface,
+}
+
+/// How a scan went, besides its findings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Some derived text was not looked at, because [`Limits::max_view_factor`] was reached. All
+    /// plain text was.
+    pub views_truncated: bool,
+}
+
+/// What was compiled from a rule, besides its patterns.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub(crate) index: u32,
+    pub(crate) extend: Option<Regex>,
+    /// In lower case.
+    pub(crate) keywords: Vec<Box<[u8]>>,
+}
+
+impl Rule {
+    /// Whether a keyword stands in `text`, in any ASCII case.
+    pub(crate) fn has_keyword(&self, text: &[u8]) -> bool {
+        self.keywords.iter().any(|keyword| {
+            text.windows(keyword.len())
+                .any(|window| window.eq_ignore_ascii_case(keyword))
+        })
+    }
+}
+
+/// A pattern and the rule it belongs to.
+#[derive(Debug)]
+struct Owned {
+    rule: u32,
+    compiled: Compiled,
+}
+
+/// Compiled rules. Immutable; share it between threads.
+#[derive(Debug)]
+pub struct Engine {
+    specs: Vec<RuleSpec>,
+    rules: Vec<Rule>,
+    patterns: Vec<Owned>,
+    /// Greatest match width of each pattern, for the hot callback.
+    widths: Vec<u32>,
+    /// Finds the patterns of rules anchored by a literal; `None` if there are none.
+    database: Option<vectorscan::Database>,
+    anchored: Vec<Anchored>,
+    revision: String,
+    unknown: RuleSpec,
+}
+
+/// The patterns that share an anchor, and where they apply.
+#[derive(Debug)]
+struct Anchored {
+    anchor: Anchor,
+    surfaces: SurfaceSet,
+    patterns: Vec<u32>,
+}
+
+/// What one worker needs to scan. Made by [`Engine::new_scratch`], for that engine only.
+#[derive(Debug)]
+pub struct Scratch {
+    matcher: Option<vectorscan::Scratch>,
+    joined: Joined,
+    work: Workspace,
+    windows: Windows,
+    stretches: Stretches,
+    caches: Caches,
+    matches: Matches,
+}
+
+impl Engine {
+    /// Compiles `specs`. The place of a spec is its [`RuleIx`]; rules whose action is
+    /// [`Action::Pass`] keep their place and are not compiled.
+    ///
+    /// The compiled database is kept in `cache_dir` if there is one and it is private to the
+    /// user; trouble with it only costs time. About 1 ms a pattern without it.
+    ///
+    /// # Errors
+    /// Every unusable rule and pattern, in order.
+    pub fn build(specs: Vec<RuleSpec>, cache_dir: Option<&Path>) -> Result<Self, Vec<BuildError>> {
+        views::warm_up();
+        let revision = revision(&specs);
+        let mut errors = Vec::new();
+        let mut rules = Vec::with_capacity(specs.len());
+        let mut patterns = Vec::new();
+        for (index, spec) in (0_u32..).zip(&specs) {
+            if spec.action != Action::Pass {
+                compile_patterns(spec, index, &mut patterns, &mut errors);
+            }
+            rules.push(compile_rule(spec, index, &mut errors));
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let database = find_with(&specs, &patterns, cache_dir)?;
+        Ok(Self {
+            anchored: anchored(&specs, &patterns),
+            widths: patterns
+                .iter()
+                .map(|owned| owned.compiled.max_width)
+                .collect(),
+            specs,
+            rules,
+            patterns,
+            database,
+            revision,
+            unknown: RuleSpec::new(
+                "UNKNOWN",
+                Family::Content,
+                Severity::Critical,
+                Action::Block,
+            ),
+        })
+    }
+
+    /// The rule at `ix`. For an index of another engine that has more rules: a rule called
+    /// `UNKNOWN` without patterns.
+    #[must_use]
+    pub fn rule(&self, ix: RuleIx) -> &RuleSpec {
+        self.specs.get(ix.0 as usize).unwrap_or(&self.unknown)
+    }
+
+    /// Every rule, in the order given to [`Engine::build`].
+    #[must_use]
+    pub fn rules(&self) -> &[RuleSpec] {
+        &self.specs
+    }
+
+    /// Lower-case hexadecimal SHA-256 of the rules: equal revisions find equal things.
+    #[must_use]
+    pub fn revision(&self) -> &str {
+        &self.revision
+    }
+
+    /// How many patterns are compiled.
+    #[must_use]
+    pub fn pattern_count(&self) -> usize {
+        self.patterns.len()
+    }
+
+    /// Working memory for one worker.
+    ///
+    /// # Errors
+    /// [`ScanError::Matcher`] if the matcher has no memory.
+    pub fn new_scratch(&self) -> Result<Scratch, ScanError> {
+        let matcher = match &self.database {
+            Some(database) => Some(vectorscan::Scratch::new(&[database])?),
+            None => None,
+        };
+        Ok(Scratch {
+            matcher,
+            joined: Joined::default(),
+            work: Workspace::default(),
+            windows: Windows::new(self.patterns.len()),
+            stretches: Stretches::new(),
+            caches: Caches::new(self.patterns.len(), self.rules.len()),
+            matches: Matches::default(),
+        })
+    }
+
+    /// Scans every text of one message and writes to `findings` — cleared first — what was found,
+    /// sorted by span, each rule at most once for a span. Texts come in frame order.
+    ///
+    /// A text whose decoded form is as long as its raw bytes is taken to have no escapes.
+    ///
+    /// # Errors
+    /// Any [`ScanError`]: the message was not scanned, and `findings` is empty.
+    pub fn scan<'t>(
+        &self,
+        frame: &[u8],
+        texts: impl Iterator<Item = Text<'t>>,
+        limits: &Limits,
+        scratch: &mut Scratch,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Outcome, ScanError> {
+        findings.clear();
+        let outcome = self.read(texts, limits, scratch)?;
+        self.find(scratch)?;
+        self.report(frame, scratch, findings)?;
+        Ok(outcome)
+    }
+
+    /// The slow twin of [`Engine::scan`]: the same result by running every regex over every text.
+    /// For tests.
+    ///
+    /// # Errors
+    /// As for [`Engine::scan`].
+    #[doc(hidden)]
+    pub fn scan_naive<'t>(
+        &self,
+        frame: &[u8],
+        texts: impl Iterator<Item = Text<'t>>,
+        limits: &Limits,
+        scratch: &mut Scratch,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Outcome, ScanError> {
+        findings.clear();
+        let outcome = self.read(texts, limits, scratch)?;
+        let mut confirm = Confirm {
+            engine: self,
+            joined: &scratch.joined,
+            caches: &mut scratch.caches,
+            matches: &mut scratch.matches,
+            current: (u32::MAX, 0),
+            retries: 0,
+        };
+        for pattern in (0_u32..).take(self.patterns.len()) {
+            for (ix, segment) in scratch.joined.segments.iter().enumerate() {
+                confirm.segment(
+                    pattern,
+                    ix,
+                    segment,
+                    0..(segment.end - segment.start) as usize,
+                )?;
+            }
+        }
+        self.report(frame, scratch, findings)?;
+        Ok(outcome)
+    }
+
+    /// The pattern at `ix` and its rule.
+    pub(crate) fn pattern(&self, ix: u32) -> Option<(&Compiled, &Rule, &RuleSpec)> {
+        let owned = self.patterns.get(ix as usize)?;
+        let rule = owned.rule as usize;
+        Some((
+            &owned.compiled,
+            self.rules.get(rule)?,
+            self.specs.get(rule)?,
+        ))
+    }
+
+    /// Joins the texts and derives the views.
+    fn read<'t>(
+        &self,
+        texts: impl Iterator<Item = Text<'t>>,
+        limits: &Limits,
+        scratch: &mut Scratch,
+    ) -> Result<Outcome, ScanError> {
+        scratch.matches.clear(limits.max_findings);
+        let joined = &mut scratch.joined;
+        joined.clear();
+        let mut derivable = false;
+        for Text { text, raw, surface } in texts {
+            let possible = views::examine(text.as_bytes());
+            derivable |= possible.any();
+            joined
+                .push(text.as_bytes(), raw, surface, possible)
+                .map_err(|_| ScanError::TooLarge)?;
+        }
+        let plain = joined.buffer.len();
+        let budget = plain.saturating_mul(usize::from(limits.max_view_factor));
+        joined.end_texts(budget.saturating_add(VIEW_FLOOR));
+        if derivable {
+            views::build(joined, &mut scratch.work);
+        }
+        Ok(Outcome {
+            views_truncated: joined.truncated,
+        })
+    }
+
+    /// Finds and confirms.
+    fn find(&self, scratch: &mut Scratch) -> Result<(), ScanError> {
+        let Scratch {
+            matcher,
+            joined,
+            windows,
+            stretches,
+            caches,
+            matches,
+            ..
+        } = scratch;
+        windows.clear();
+        if let (Some(database), Some(matcher)) = (&self.database, matcher) {
+            // It never stops early: the callback never asks for it.
+            let _done = database.scan(&joined.buffer, matcher, |pattern, end| {
+                let width = self
+                    .widths
+                    .get(pattern as usize)
+                    .copied()
+                    .unwrap_or(u32::MAX);
+                windows.add(pattern, width, end);
+                vectorscan::Flow::Continue
+            })?;
+        }
+        let mut confirm = Confirm {
+            engine: self,
+            joined,
+            caches,
+            matches,
+            current: (u32::MAX, 0),
+            retries: 0,
+        };
+        for window in windows.list() {
+            confirm.window(window.pattern, window.start, window.end)?;
+        }
+        let present: SurfaceSet = joined.texts.iter().map(|text| text.surface).collect();
+        for group in &self.anchored {
+            if !group.surfaces.intersects(present) {
+                continue;
+            }
+            anchors::find(group.anchor, &joined.buffer, stretches);
+            if !stretches.is_empty() {
+                self.around(stretches, group, &mut confirm)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs every pattern of an anchor around each of its stretches.
+    fn around(
+        &self,
+        stretches: &Stretches,
+        group: &Anchored,
+        confirm: &mut Confirm<'_>,
+    ) -> Result<(), ScanError> {
+        for pattern in &group.patterns {
+            let width = self
+                .widths
+                .get(*pattern as usize)
+                .copied()
+                .unwrap_or(u32::MAX);
+            let mut open: Option<(u32, u32)> = None;
+            for (start, end) in stretches {
+                let (start, end) = (start.saturating_sub(width), end.saturating_add(width));
+                open = match open {
+                    Some((first, last)) if start <= last => Some((first, end)),
+                    Some((first, last)) => {
+                        confirm.window(*pattern, first, last)?;
+                        Some((start, end))
+                    }
+                    None => Some((start, end)),
+                };
+            }
+            if let Some((first, last)) = open {
+                confirm.window(*pattern, first, last)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Turns matches into findings.
+    fn report(
+        &self,
+        frame: &[u8],
+        scratch: &mut Scratch,
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), ScanError> {
+        let matches = scratch.matches.settle()?;
+        if matches.is_empty() {
+            return Ok(());
+        }
+        let mut map = FrameMap::new(frame);
+        for found in matches {
+            let Some(text) = scratch.joined.texts.get(found.text as usize) else {
+                continue;
+            };
+            let rule = self.rule(RuleIx(found.rule));
+            let plain = crate::joined::PlainSpan {
+                text: found.text,
+                start: found.start,
+                end: found.end,
+            };
+            findings.push(Finding {
+                rule: RuleIx(found.rule),
+                family: rule.family,
+                severity: rule.severity,
+                action: rule.action,
+                surface: text.surface,
+                view: found.view,
+                span: map.span(text, plain),
+            });
+        }
+        findings.sort_by_key(|finding| (finding.span, finding.rule, finding.view));
+        findings.dedup_by(|b, a| (a.span, a.rule) == (b.span, b.rule));
+        scratch.caches.trim();
+        Ok(())
+    }
+}
+
+fn compile_patterns(
+    spec: &RuleSpec,
+    rule: u32,
+    patterns: &mut Vec<Owned>,
+    errors: &mut Vec<BuildError>,
+) {
+    let group = spec.capture.filter(|group| *group > 0);
+    for (ix, text) in spec.patterns.iter().enumerate() {
+        let fault = match pattern::compile(text, ix, spec.anchor, group.is_some()) {
+            Ok(compiled) => match group {
+                Some(group) if usize::from(group) >= compiled.regex.captures_len() => {
+                    format!("it has no capture group {group}")
+                }
+                _ => {
+                    patterns.push(Owned { rule, compiled });
+                    continue;
+                }
+            },
+            Err(message) => message,
+        };
+        errors.push(BuildError::Pattern {
+            rule: Arc::clone(&spec.id),
+            pattern: ix,
+            message: fault,
+        });
+    }
+}
+
+fn compile_rule(spec: &RuleSpec, index: u32, errors: &mut Vec<BuildError>) -> Rule {
+    let mut fault = |message: String| {
+        errors.push(BuildError::Rule {
+            rule: Arc::clone(&spec.id),
+            message,
+        });
+    };
+    if spec.patterns.is_empty() {
+        fault("it has no pattern".to_owned());
+    }
+    if spec.keywords.iter().any(String::is_empty) {
+        fault("a keyword is empty".to_owned());
+    }
+    let extend = match spec.extend.as_deref().map(pattern::compile_extension) {
+        Some(Ok(regex)) => Some(regex),
+        Some(Err(message)) => {
+            fault(format!("extend: {message}"));
+            None
+        }
+        None => None,
+    };
+    let keywords = spec
+        .keywords
+        .iter()
+        .map(|keyword| keyword.to_ascii_lowercase().into_bytes().into_boxed_slice())
+        .collect();
+    Rule {
+        index,
+        extend,
+        keywords,
+    }
+}
+
+/// Compiles the database of every pattern that a literal anchors.
+fn find_with(
+    specs: &[RuleSpec],
+    patterns: &[Owned],
+    cache_dir: Option<&Path>,
+) -> Result<Option<vectorscan::Database>, Vec<BuildError>> {
+    let spec_of = |owned: &Owned| specs.get(owned.rule as usize);
+    let found: Vec<vectorscan::Pattern<'_>> = (0_u32..)
+        .zip(patterns)
+        .filter(|(_, owned)| spec_of(owned).is_some_and(|spec| spec.anchor == Anchor::Literal))
+        .map(|(id, owned)| {
+            vectorscan::Pattern::new(id, &owned.compiled.expression)
+                .with_flags(owned.compiled.flags)
+        })
+        .collect();
+    if found.is_empty() {
+        return Ok(None);
+    }
+    match vectorscan::load_or_compile(cache_dir, &found, vectorscan::Mode::Block) {
+        Ok(loaded) => Ok(Some(loaded.database)),
+        Err(errors) => Err(errors
+            .into_iter()
+            .map(|error| {
+                let owned = error.id.and_then(|id| patterns.get(id as usize));
+                match owned.and_then(|owned| Some((owned, spec_of(owned)?))) {
+                    Some((owned, spec)) => BuildError::Pattern {
+                        rule: Arc::clone(&spec.id),
+                        pattern: owned.compiled.place,
+                        message: error.message,
+                    },
+                    None => BuildError::Set(error.message),
+                }
+            })
+            .collect()),
+    }
+}
+
+/// Groups the patterns of the other anchors.
+fn anchored(specs: &[RuleSpec], patterns: &[Owned]) -> Vec<Anchored> {
+    let mut groups: Vec<Anchored> = Vec::new();
+    for (ix, owned) in (0_u32..).zip(patterns) {
+        let Some(spec) = specs.get(owned.rule as usize) else {
+            continue;
+        };
+        if spec.anchor == Anchor::Literal {
+            continue;
+        }
+        match groups.iter_mut().find(|group| group.anchor == spec.anchor) {
+            Some(group) => {
+                group.surfaces = group.surfaces.union(spec.surfaces);
+                group.patterns.push(ix);
+            }
+            None => groups.push(Anchored {
+                anchor: spec.anchor,
+                surfaces: spec.surfaces,
+                patterns: vec![ix],
+            }),
+        }
+    }
+    groups
+}

@@ -1,0 +1,300 @@
+//! One regular expression, read once and spoken twice.
+//!
+//! Enters: a [`PatternSpec`]. Leaves: a `regex-automata` regex that confirms, and the same
+//! language written out for Vectorscan, which finds. The two libraries disagree about corners of
+//! regex syntax (`\<`, nested classes, `{,n}`); because the second text is printed from the parsed
+//! form of the first, they cannot disagree about a rule. It never sees scanned text.
+
+use std::fmt::Write as _;
+
+use mcpf_vectorscan::Flags;
+use regex_automata::meta::{self, Regex};
+use regex_automata::nfa::thompson::WhichCaptures;
+use regex_automata::util::syntax;
+use regex_syntax::hir::{Class, Hir, HirKind, Look};
+
+use crate::spec::{Anchor, PatternSpec};
+
+/// Longest match a pattern may have, in bytes.
+pub const MAX_WIDTH: u32 = 4096;
+
+/// Most bytes an `extend` expression sees after the match: 16 KiB.
+pub const MAX_EXTENSION: usize = 16 * 1024;
+
+/// Most memory one compiled regex may take, in bytes: 4 MiB.
+const REGEX_LIMIT: usize = 4 << 20;
+
+/// Memory for the lazy states of one regex, in bytes: 128 KiB. More are recomputed.
+const STATES_LIMIT: usize = 128 << 10;
+
+/// A pattern ready to confirm with, and the text to find it with.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) regex: Regex,
+    pub(crate) max_width: u32,
+    /// The same language, or a larger one, for Vectorscan.
+    pub(crate) expression: String,
+    pub(crate) flags: Flags,
+    /// Place among the rule's patterns.
+    pub(crate) place: usize,
+}
+
+/// Reads `spec`, the `place`th pattern of a rule with `anchor` and, if `captures`, capture groups.
+pub(crate) fn compile(
+    spec: &PatternSpec,
+    place: usize,
+    anchor: Anchor,
+    captures: bool,
+) -> Result<Compiled, String> {
+    let hir = parse(spec, spec.caseless)?;
+    let properties = hir.properties();
+    let (Some(min), Some(max)) = (properties.minimum_len(), properties.maximum_len()) else {
+        return Err(match properties.minimum_len() {
+            None => "it can never match".to_owned(),
+            Some(_) => format!(
+                "a match has no greatest length: bound every repetition, {MAX_WIDTH} bytes in all"
+            ),
+        });
+    };
+    if min == 0 {
+        return Err("it matches the empty string".to_owned());
+    }
+    let max_width = u32::try_from(max)
+        .ok()
+        .filter(|max| *max <= MAX_WIDTH)
+        .ok_or_else(|| format!("a match can be {max} bytes long, the limit is {MAX_WIDTH}"))?;
+    if properties.look_set().contains_anchor() {
+        return Err(
+            "`^`, `$`, `\\A` and `\\z` are not supported: texts are scanned joined".to_owned(),
+        );
+    }
+    let needed: &[u8] = match anchor {
+        Anchor::Literal | Anchor::Digits => b"",
+        Anchor::At => b"@",
+        Anchor::Url => b"://",
+        Anchor::Colons => b":",
+    };
+    if !needed.is_empty() && !requires(&hir, needed) {
+        return Err(format!(
+            "its anchor is `{anchor}`, but it can match without `{}`",
+            String::from_utf8_lossy(needed)
+        ));
+    }
+    let mut expression = String::new();
+    // Vectorscan folds the case itself: its flag on the unfolded form matches no less, and keeps
+    // the literals whole.
+    print(&parse(spec, false)?, &mut expression)?;
+    let regex = build(&hir, captures)?;
+    Ok(Compiled {
+        regex,
+        max_width,
+        expression,
+        flags: if spec.caseless {
+            Flags::CASELESS
+        } else {
+            Flags::NONE
+        },
+        place,
+    })
+}
+
+/// Reads a rule's `extend` expression; unbounded ones are welcome.
+pub(crate) fn compile_extension(text: &str) -> Result<Regex, String> {
+    let spec = PatternSpec {
+        text: text.to_owned(),
+        caseless: false,
+        dotall: false,
+    };
+    build(&parse(&spec, false)?, false)
+}
+
+fn parse(spec: &PatternSpec, caseless: bool) -> Result<Hir, String> {
+    let config = syntax::Config::new()
+        .unicode(false)
+        .utf8(false)
+        .case_insensitive(caseless)
+        .dot_matches_new_line(spec.dotall)
+        .nest_limit(64);
+    syntax::parse_with(&spec.text, &config).map_err(|error| error.to_string())
+}
+
+fn build(hir: &Hir, captures: bool) -> Result<Regex, String> {
+    let config = meta::Config::new()
+        .utf8_empty(false)
+        .nfa_size_limit(Some(REGEX_LIMIT))
+        .hybrid_cache_capacity(STATES_LIMIT)
+        .which_captures(if captures {
+            WhichCaptures::All
+        } else {
+            WhichCaptures::Implicit
+        })
+        // Building these costs more at start than they give back in a short window.
+        .onepass(false)
+        .dfa(false);
+    meta::Builder::new()
+        .configure(config)
+        .build_from_hir(hir)
+        .map_err(|error| error.to_string())
+}
+
+/// Whether every match holds `needle`, as far as the structure shows.
+fn requires(hir: &Hir, needle: &[u8]) -> bool {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => false,
+        HirKind::Literal(literal) => memchr::memmem::find(&literal.0, needle).is_some(),
+        HirKind::Class(class) => class.literal().as_deref() == Some(needle),
+        HirKind::Repetition(repetition) => repetition.min > 0 && requires(&repetition.sub, needle),
+        HirKind::Capture(capture) => requires(&capture.sub, needle),
+        HirKind::Concat(parts) => parts.iter().any(|part| requires(part, needle)),
+        HirKind::Alternation(branches) => branches.iter().all(|branch| requires(branch, needle)),
+    }
+}
+
+/// Writes `hir` in the syntax Vectorscan and PCRE share.
+fn print(hir: &Hir, out: &mut String) -> Result<(), String> {
+    match hir.kind() {
+        HirKind::Empty => out.push_str("(?:)"),
+        HirKind::Literal(literal) => literal.0.iter().for_each(|byte| print_byte(*byte, out)),
+        HirKind::Class(class) => print_class(class, out)?,
+        HirKind::Look(Look::WordAscii) => out.push_str("\\b"),
+        HirKind::Look(Look::WordAsciiNegate) => out.push_str("\\B"),
+        HirKind::Look(_) => {
+            return Err("of the assertions only `\\b` and `\\B` are supported".to_owned());
+        }
+        HirKind::Capture(capture) => print_group(&capture.sub, out)?,
+        HirKind::Repetition(repetition) => {
+            print_group(&repetition.sub, out)?;
+            // Writing to a string does not fail.
+            let _ = match (repetition.min, repetition.max) {
+                (0, Some(1)) => out.write_char('?'),
+                (min, Some(max)) if min == max => write!(out, "{{{min}}}"),
+                (min, Some(max)) => write!(out, "{{{min},{max}}}"),
+                (min, None) => write!(out, "{{{min},}}"),
+            };
+        }
+        HirKind::Concat(parts) => {
+            for part in parts {
+                match part.kind() {
+                    HirKind::Alternation(_) => print_group(part, out)?,
+                    _ => print(part, out)?,
+                }
+            }
+        }
+        HirKind::Alternation(branches) => {
+            for (ix, branch) in branches.iter().enumerate() {
+                if ix > 0 {
+                    out.push('|');
+                }
+                print(branch, out)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn print_group(hir: &Hir, out: &mut String) -> Result<(), String> {
+    if let HirKind::Class(class) = hir.kind() {
+        return print_class(class, out);
+    }
+    out.push_str("(?:");
+    print(hir, out)?;
+    out.push(')');
+    Ok(())
+}
+
+fn print_class(class: &Class, out: &mut String) -> Result<(), String> {
+    let bytes = match class {
+        Class::Bytes(bytes) => bytes.clone(),
+        Class::Unicode(unicode) => unicode
+            .to_byte_class()
+            .ok_or("classes may hold bytes only: Unicode mode is not supported")?,
+    };
+    if bytes.ranges().is_empty() {
+        return Err("a class in it is empty".to_owned());
+    }
+    out.push('[');
+    for range in bytes.ranges() {
+        print_byte(range.start(), out);
+        if range.end() > range.start() {
+            out.push('-');
+            print_byte(range.end(), out);
+        }
+    }
+    out.push(']');
+    Ok(())
+}
+
+fn print_byte(byte: u8, out: &mut String) {
+    if byte.is_ascii_alphanumeric()
+        || matches!(byte, b' ' | b'_' | b'/' | b'@' | b'"' | b'\'' | b',' | b'=')
+    {
+        out.push(char::from(byte));
+    } else {
+        // Writing to a string does not fail.
+        let _ = write!(out, "\\x{byte:02x}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(text: &str) -> PatternSpec {
+        PatternSpec {
+            text: text.to_owned(),
+            caseless: false,
+            dotall: false,
+        }
+    }
+
+    fn printed(text: &str) -> String {
+        compile(&spec(text), 0, Anchor::Literal, false)
+            .unwrap()
+            .expression
+    }
+
+    #[test]
+    fn prints_what_it_parsed() {
+        assert_eq!(printed(r"\bAKIA[0-9A-Z]{16}\b"), r"\bAKIA[0-9A-Z]{16}\b");
+        assert_eq!(printed(r"(foo|bar)x{0,3}"), r"(?:foo|bar)(?:x){0,3}");
+        assert_eq!(printed(r"a\.b-"), r"a\x2eb\x2d");
+        assert_eq!(printed(r"[[a-f]&&[^c]]z"), r"[a-bd-f]z");
+        assert_eq!(printed("é"), r"\xc3\xa9");
+    }
+
+    #[test]
+    fn refuses_what_the_finder_cannot_promise() {
+        for (text, word) in [
+            ("a+", "greatest length"),
+            ("a?", "empty"),
+            ("^abc", "joined"),
+            ("abc$", "joined"),
+            (r"abc\z", "joined"),
+            ("a{5000}", "5000"),
+            (r"\<abc", "assertions"),
+            ("(", "unclosed"),
+            (r"(?-u:[a&&b])", "never match"),
+        ] {
+            let error = compile(&spec(text), 0, Anchor::Literal, false).unwrap_err();
+            assert!(error.contains(word), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn anchors_must_be_required() {
+        for (text, anchor, good) in [
+            (r"\w{1,9}@\w{1,9}", Anchor::At, true),
+            (r"\w{1,9}[@#]\w{1,9}", Anchor::At, false),
+            (r"(?:a@|b)c", Anchor::At, false),
+            (r"https?://[a-z]{1,20}", Anchor::Url, true),
+            (r"(?:http|ftp)s?:/{1,2}x", Anchor::Url, false),
+            (r"(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}", Anchor::Colons, true),
+        ] {
+            assert_eq!(
+                compile(&spec(text), 0, anchor, false).is_ok(),
+                good,
+                "{text}"
+            );
+        }
+    }
+}
