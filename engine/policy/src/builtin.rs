@@ -58,3 +58,5 @@ impl Builtin {
 
 /// The chains that every policy has unless it says `chains: {builtin: false}`.
 pub(crate) const CHAINS: &str = include_str!("../builtin/chains.yaml");
+/// The JSON Schema (draft 2020-12) of a policy file.
+pub const SCHEMA: &str = include_str!("../schema/policy.schema.json");

@@ -133,7 +133,10 @@ fn content_regex(node: &Node, sink: &mut Sink) -> Option<String> {
         Err(error) => {
             let message = error.to_string();
             let why = message.lines().last().unwrap_or_default();
-            let why = why.trim_start_matches("error: ").to_lowercase();
+            let why = why
+                .trim_start_matches("error: ")
+                .trim_end_matches('.')
+                .to_lowercase();
             let message = format!("bad regular expression `{shown}`: {why}");
             sink.error(node.at, Code::BadRegex, message);
             None

@@ -4,8 +4,6 @@
 //! doubled slashes, percent escapes, `file:` spellings, backslashes and NUL are undone lexically.
 //! Nothing here asks a file system, so symbolic links remain the server's affair.
 
-use std::borrow::Cow;
-
 /// The readings of one value.
 pub(crate) struct Forms;
 
@@ -72,28 +70,34 @@ fn is_plain(value: &str) -> bool {
         }
         (before, previous) = (previous, byte);
     }
-    !(value.ends_with("/.") || value.ends_with("/..") || matches!(value, "." | ".."))
-        && !(value.len() > 1 && value.ends_with('/'))
+    let last = value.rsplit('/').next().unwrap_or_default();
+    let trailing = value.len() > 1 && last.is_empty();
+    !trailing && last != "." && last != ".."
 }
 
-fn restrictive(value: &str) -> Vec<Cow<'_, str>> {
-    let mut forms = vec![Cow::Borrowed(value)];
-    let mut add = |text: &str| {
-        let once = canonical(text, Decode::Once);
-        let fully = canonical(text, Decode::Fully);
-        forms.extend(file_path(&once).map(|path| Cow::Owned(path.to_owned())));
-        forms.extend(file_path(&fully).map(|path| Cow::Owned(path.to_owned())));
-        forms.push(Cow::Owned(once));
-        forms.push(Cow::Owned(fully));
-    };
-    add(value);
+/// `value` and everything a server may take it for.
+fn restrictive(value: &str) -> Vec<String> {
+    let mut starts = vec![value.to_owned()];
     if value.contains('\\') {
-        add(&value.replace('\\', "/"));
+        starts.push(value.replace('\\', "/"));
     }
     if scheme_end(value).is_some() {
-        if let Some((path, _)) = value.split_once(['?', '#']) {
-            add(path);
+        for i in 0..starts.len() {
+            let cut = starts.get(i).and_then(|start| start.split_once(['?', '#']));
+            if let Some((before, _)) = cut {
+                let before = before.to_owned();
+                starts.push(before);
+            }
         }
+    }
+    let mut forms = Vec::with_capacity(starts.len() * 5);
+    for start in starts {
+        for decode in [Decode::Once, Decode::Fully] {
+            let form = canonical(&start, decode);
+            forms.extend(file_path(&form).map(str::to_owned));
+            forms.push(form);
+        }
+        forms.push(start);
     }
     forms
 }

@@ -43,7 +43,7 @@ mod quota;
 mod rule;
 pub mod yaml;
 
-pub use builtin::Builtin;
+pub use builtin::{Builtin, SCHEMA};
 pub use call::{Arguments, Call, Decision, Effect, NoArguments, Shadow};
 pub use chain::{ChainRule, ChainStep};
 pub use content::{ContentRule, FamilyActions};

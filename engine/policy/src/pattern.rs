@@ -58,7 +58,7 @@ impl Names {
     pub(crate) fn explicit(&self) -> Self {
         let sources = self.sources.iter();
         let sources: Vec<String> = sources
-            .filter(|s| s.trim_matches('*') != "")
+            .filter(|s| !s.trim_matches('*').is_empty())
             .cloned()
             .collect();
         let mut builder = GlobSetBuilder::new();
@@ -123,10 +123,11 @@ impl Values {
                 builder.add(glob);
             }
             // A restriction on what lies below a directory holds for the directory itself.
-            if let (Intent::Restrict, Some(parent)) = (intent, text.strip_suffix("/**")) {
-                if !parent.is_empty() && !parent.ends_with(['/', '*']) {
-                    builder.add(value_glob(parent, item, sink)?);
-                }
+            if let (Intent::Restrict, Some(parent)) = (intent, text.strip_suffix("/**"))
+                && !parent.is_empty()
+                && !parent.ends_with(['/', '*'])
+            {
+                builder.add(value_glob(parent, item, sink)?);
             }
         }
         let globs = finish_set(&builder, node, sink)?;
@@ -161,7 +162,10 @@ pub(crate) fn regex(node: &Node, what: &str, sink: &mut Sink) -> Option<Regex> {
             // The library draws the pattern over several lines; its last line says what is wrong.
             let message = error.to_string();
             let last = message.lines().last().unwrap_or_default();
-            let why = last.trim_start_matches("error: ").to_lowercase();
+            let why = last
+                .trim_start_matches("error: ")
+                .trim_end_matches('.')
+                .to_lowercase();
             let shown = clip(text);
             sink.error(
                 node.at,

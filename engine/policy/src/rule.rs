@@ -37,11 +37,11 @@ impl Rule {
         // Conditions are read even when the action is not known: their mistakes are reported too.
         let intent = effect.unwrap_or(Effect::Deny).intent();
         let mut matching = Match::everything(intent);
-        if let Some(node) = fields.take("match") {
-            if let Some(mut conditions) = Fields::open(node, "`match`", sink) {
-                matching = Match::take(&mut conditions, intent, Scope::Rule, sink);
-                conditions.finish(sink);
-            }
+        if let Some(node) = fields.take("match")
+            && let Some(mut conditions) = Fields::open(node, "`match`", sink)
+        {
+            matching = Match::take(&mut conditions, intent, Scope::Rule, sink);
+            conditions.finish(sink);
         }
         let at = fields.at;
         fields.finish(sink);

@@ -70,12 +70,12 @@ pub fn parse(text: &str, sink: &mut Sink) -> Option<Node> {
         Err(error) => {
             let at = error.location().map(place).unwrap_or_default();
             let message = error.without_snippet().to_string();
-            // The library repeats the place after the first line; ours stands in front.
-            let first = message.lines().next().unwrap_or("not YAML");
-            let first = match (first.rfind(" at line "), first.rfind(": ")) {
-                (Some(cut), _) => first.get(..cut).unwrap_or(first),
-                _ => first,
-            };
+            let mut first = message.lines().next().unwrap_or("not YAML");
+            // The place stands in front already, and the library's own settings are not the
+            // operator's.
+            for tail in [" at line ", ", set ", " (set "] {
+                first = first.split(tail).next().unwrap_or(first);
+            }
             sink.error(at, Code::Syntax, first);
             None
         }
