@@ -23,7 +23,7 @@ pub(crate) enum Level {
 }
 
 impl Level {
-    const fn keys(self) -> &'static [&'static str] {
+    pub(crate) const fn keys(self) -> &'static [&'static str] {
         match self {
             Self::Envelope => ENVELOPE,
             Self::Params => PARAMS,

@@ -289,23 +289,26 @@ fn why(frame: &[u8], error: &simd_json::Error, limits: &Limits) -> RefusalCode {
     RefusalCode::NotJson
 }
 
-/// Whether what stands at `at` is spelled like a JSON number (RFC 8259, section 6).
+/// Whether the token around `at` is spelled like a JSON number (RFC 8259, section 6).
 fn is_number(frame: &[u8], at: usize) -> bool {
-    let rest = frame.get(at..).unwrap_or_default();
-    let end = rest
-        .iter()
-        .position(|b| !matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
-    let token = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+    let part = |b: &u8| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+    let (before, after) = frame.split_at(at.min(frame.len()));
+    let back = before.iter().rev().take_while(|b| part(b)).count();
+    let start = before.len().saturating_sub(back);
+    let end = before
+        .len()
+        .saturating_add(after.iter().take_while(|b| part(b)).count());
+    let token = frame.get(start..end).unwrap_or_default();
     let digits = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
     let unsigned = token.strip_prefix(b"-").unwrap_or(token);
-    let mut mantissa_exponent = unsigned.splitn(2, |b| matches!(b, b'e' | b'E'));
-    let mantissa = mantissa_exponent.next().unwrap_or_default();
-    let exponent = mantissa_exponent.next();
-    let mut whole_fraction = mantissa.splitn(2, |b| *b == b'.');
-    let whole = whole_fraction.next().unwrap_or_default();
+    let mut parts = unsigned.splitn(2, |b| matches!(b, b'e' | b'E'));
+    let mantissa = parts.next().unwrap_or_default();
+    let exponent = parts.next();
+    let mut parts = mantissa.splitn(2, |b| *b == b'.');
+    let whole = parts.next().unwrap_or_default();
     digits(whole)
         && (whole.len() == 1 || !whole.starts_with(b"0"))
-        && whole_fraction.next().is_none_or(digits)
+        && parts.next().is_none_or(digits)
         && exponent.is_none_or(|e| {
             digits(
                 e.strip_prefix(b"+")
@@ -313,4 +316,104 @@ fn is_number(frame: &[u8], at: usize) -> bool {
                     .unwrap_or(e),
             )
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_told_from_what_looks_like_them() {
+        for good in [
+            "0",
+            "-1",
+            "10.50",
+            "1e400",
+            "-1E-7",
+            "123456789012345678901234567890",
+        ] {
+            assert!(
+                (0..=good.len()).all(|at| is_number(good.as_bytes(), at)),
+                "{good}"
+            );
+        }
+        for bad in [
+            "", "01", "1.", ".5", "-", "+1", "1e", "1e+", "--1", "1.2.3", "1e5e5",
+        ] {
+            assert!(!is_number(bad.as_bytes(), 0), "{bad}");
+        }
+    }
+
+    #[test]
+    fn valid_frames_within_the_limit_are_never_refused_for_their_tokens() {
+        // The most tokens a value can bring: an empty container in an array.
+        for (frame, nodes) in [
+            ("[[],[],[],[]]", 5),
+            (r#"{"a":{},"b":{}}"#, 5),
+            (r#"["a,b:[{","\\",",,\",,"]"#, 4),
+        ] {
+            assert!(!too_many_tokens(frame.as_bytes(), nodes), "{frame}");
+        }
+        assert!(too_many_tokens(b"[0,0,0,0,0,0,0,0,0,0]", 4));
+    }
+
+    #[test]
+    fn batches_are_split_when_asked_for() {
+        let limits = Limits {
+            max_in_flight: 3,
+            ..Limits::default()
+        };
+        let mut parser = Parser::new(&limits);
+        let mut spans = Vec::new();
+        let frame =
+            br#" [ {"jsonrpc":"2.0","id":1,"method":"ping"} ,7,{"jsonrpc":"2.0","method":"x"}] "#;
+        assert!(Parser::is_batch(frame));
+        parser.split_batch(frame, &mut spans).unwrap();
+        let elements: Vec<&[u8]> = spans.iter().map(|span| &frame[span.range()]).collect();
+        let expected: [&[u8]; 3] = [
+            br#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#,
+            b"7",
+            br#"{"jsonrpc":"2.0","method":"x"}"#,
+        ];
+        assert_eq!(elements, expected);
+        assert_eq!(parser.parse(elements[0]).unwrap().method(), Some("ping"));
+        assert_eq!(
+            parser.parse(elements[1]).unwrap_err().code,
+            RefusalCode::NotAnObject
+        );
+        let mut code = |frame: &[u8]| parser.split_batch(frame, &mut Vec::new()).unwrap_err().code;
+        assert_eq!(code(b"[]"), RefusalCode::EmptyBatch);
+        assert_eq!(code(b"[1,2,3,4]"), RefusalCode::BatchTooLong);
+        assert_eq!(code(b"{}"), RefusalCode::NotAnObject);
+        assert_eq!(code(b"[1,]"), RefusalCode::NotJson);
+    }
+
+    #[test]
+    fn buffers_are_kept_while_needed_and_given_back_after() {
+        let mut parser = Parser::new(&Limits::default());
+        let small = br#"{"jsonrpc":"2.0","method":"x"}"#;
+        let text = "x".repeat(3_000_000);
+        let big = format!(r#"{{"jsonrpc":"2.0","method":"x","params":{{"a":"{text}"}}}}"#);
+        assert!(parser.parse(small).is_ok());
+        let nodes = parser.tape.0.capacity();
+        assert!(nodes > 0);
+        assert!(parser.parse(small).is_ok());
+        assert_eq!(parser.tape.0.capacity(), nodes);
+        assert!(parser.parse(big.as_bytes()).is_ok());
+        assert!(parser.copy.capacity() > 3_000_000);
+        for _ in 0..=PATIENCE {
+            assert!(parser.parse(small).is_ok());
+        }
+        assert!(parser.copy.capacity() < RESTING);
+    }
+
+    #[test]
+    fn too_many_respellings_are_refused() {
+        let text = "\u{2028}".repeat(respell::MAX_EDITS + 1);
+        let frame = format!(r#"{{"jsonrpc":"2.0","method":"x","params":{{"a":"{text}"}}}}"#);
+        let refusal = Parser::new(&Limits::default())
+            .parse(frame.as_bytes())
+            .unwrap_err();
+        assert_eq!(refusal.code, RefusalCode::TooManyEdits);
+    }
 }
