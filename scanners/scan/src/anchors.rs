@@ -160,7 +160,7 @@ mod tests {
             stretches(Anchor::Digits, "1   2   3   4   5   6   7"),
             [(0, 25)]
         );
-        assert_eq!(stretches(Anchor::Digits, "1234\0567"), []);
+        assert_eq!(stretches(Anchor::Digits, "1234\x00567"), []);
     }
 
     #[test]
@@ -194,7 +194,7 @@ mod tests {
                     .filter(|at| text.as_bytes()[*at as usize].is_ascii_digit())
                     .collect();
                 for seven in ends.windows(MIN_DIGITS) {
-                    let wide = seven.windows(2).all(|w| w[1] - w[0] <= MAX_GAP as u32 + 1);
+                    let wide = seven.windows(2).all(|w| w[1] - w[0] <= 4);
                     if wide {
                         let inside = fast.iter().any(|(s, e)| *s <= seven[0] && seven[6] < *e);
                         prop_assert!(inside, "{text:?} {fast:?} {seven:?}");

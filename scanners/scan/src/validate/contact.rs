@@ -65,7 +65,7 @@ const FILE_ENDINGS: [&str; 12] = [
 /// digits have an area and an exchange from 2 up, or that start with a trunk 0. Never digits that
 /// are all alike, and never a date or an IPv4 address.
 pub(super) fn phone(text: &[u8]) -> bool {
-    let plus = text.iter().any(|b| *b == b'+');
+    let plus = text.contains(&b'+');
     let mut number = [0_u8; 16];
     let mut count = 0;
     for digit in digits(text) {
