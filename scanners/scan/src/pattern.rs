@@ -11,7 +11,7 @@ use mcpf_vectorscan::Flags;
 use regex_automata::meta::{self, Regex};
 use regex_automata::nfa::thompson::WhichCaptures;
 use regex_automata::util::syntax;
-use regex_syntax::hir::{Class, Hir, HirKind, Look};
+use regex_syntax::hir::{Class, ClassUnicode, Hir, HirKind, Look};
 
 use crate::spec::{Anchor, PatternSpec};
 
@@ -26,6 +26,9 @@ const REGEX_LIMIT: usize = 4 << 20;
 
 /// Memory for the lazy states of one regex, in bytes: 128 KiB. More are recomputed.
 const STATES_LIMIT: usize = 128 << 10;
+
+/// Most characters in an alternation of single characters, where some are not one byte.
+const MAX_CHARS: usize = 64;
 
 /// A pattern ready to confirm with, and the text to find it with.
 #[derive(Debug)]
@@ -141,13 +144,66 @@ fn build(hir: &Hir, captures: bool) -> Result<Regex, String> {
 fn requires(hir: &Hir, needle: &[u8]) -> bool {
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => false,
-        HirKind::Literal(literal) => memchr::memmem::find(&literal.0, needle).is_some(),
-        HirKind::Class(class) => class.literal().as_deref() == Some(needle),
-        HirKind::Repetition(repetition) => repetition.min > 0 && requires(&repetition.sub, needle),
+        HirKind::Literal(_) | HirKind::Class(_) => {
+            exact(hir).is_some_and(|bytes| memchr::memmem::find(&bytes, needle).is_some())
+        }
+        HirKind::Repetition(repetition) => {
+            let copies = exact(&repetition.sub).map(|bytes| bytes.repeat(least(repetition.min)));
+            copies.is_some_and(|bytes| memchr::memmem::find(&bytes, needle).is_some())
+                || (repetition.min > 0 && requires(&repetition.sub, needle))
+        }
         HirKind::Capture(capture) => requires(&capture.sub, needle),
-        HirKind::Concat(parts) => parts.iter().any(|part| requires(part, needle)),
+        HirKind::Concat(parts) => concat_requires(parts, needle),
         HirKind::Alternation(branches) => branches.iter().all(|branch| requires(branch, needle)),
     }
+}
+
+/// As [`requires`], also for a needle that several parts make together.
+fn concat_requires(parts: &[Hir], needle: &[u8]) -> bool {
+    let mut run = Vec::new();
+    for part in parts {
+        let (bytes, open) = match part.kind() {
+            HirKind::Empty | HirKind::Look(_) => continue,
+            HirKind::Repetition(repetition) => match exact(&repetition.sub) {
+                Some(bytes) => (
+                    Some(bytes.repeat(least(repetition.min))),
+                    repetition.max != Some(repetition.min),
+                ),
+                None => (None, true),
+            },
+            _ => (exact(part), false),
+        };
+        match bytes {
+            Some(bytes) => {
+                run.extend_from_slice(&bytes);
+                if memchr::memmem::find(&run, needle).is_some() {
+                    return true;
+                }
+                if open {
+                    // More copies may follow, and what comes next stands after the last of them.
+                    run = bytes;
+                }
+            }
+            None if requires(part, needle) => return true,
+            None => run.clear(),
+        }
+    }
+    false
+}
+
+/// The one string that `hir` matches, if it is a literal or a class of one byte.
+fn exact(hir: &Hir) -> Option<Vec<u8>> {
+    match hir.kind() {
+        HirKind::Literal(literal) => Some(literal.0.to_vec()),
+        HirKind::Class(class) => class.literal(),
+        HirKind::Capture(capture) => exact(&capture.sub),
+        _ => None,
+    }
+}
+
+/// Copies of a repetition worth looking at: anchors are at most three bytes long.
+fn least(min: u32) -> usize {
+    usize::try_from(min.min(4)).unwrap_or(4)
 }
 
 /// Writes `hir` in the syntax Vectorscan and PCRE share.
@@ -203,25 +259,50 @@ fn print_group(hir: &Hir, out: &mut String) -> Result<(), String> {
 }
 
 fn print_class(class: &Class, out: &mut String) -> Result<(), String> {
-    let bytes = match class {
-        Class::Bytes(bytes) => bytes.clone(),
-        Class::Unicode(unicode) => unicode
-            .to_byte_class()
-            .ok_or("classes may hold bytes only: Unicode mode is not supported")?,
-    };
-    if bytes.ranges().is_empty() {
-        return Err("a class in it is empty".to_owned());
+    match class {
+        Class::Bytes(bytes) if bytes.ranges().is_empty() => return Err(EMPTY_CLASS.to_owned()),
+        Class::Bytes(bytes) => {
+            print_ranges(bytes.ranges().iter().map(|r| (r.start(), r.end())), out)
+        }
+        // Alternatives that are single characters, some outside ASCII: as alternative UTF-8.
+        Class::Unicode(unicode) => {
+            let mut sequences = unicode
+                .ranges()
+                .iter()
+                .flat_map(|range| Utf8Sequences::new(range.start(), range.end()));
+            let Some(first) = sequences.next() else {
+                return Err(EMPTY_CLASS.to_owned());
+            };
+            out.push_str("(?:");
+            print_sequence(&first, out);
+            for sequence in sequences {
+                out.push('|');
+                print_sequence(&sequence, out);
+            }
+            out.push(')');
+        }
     }
+    Ok(())
+}
+
+const EMPTY_CLASS: &str = "a class in it is empty";
+
+fn print_sequence(sequence: &Utf8Sequence, out: &mut String) {
+    for range in sequence {
+        print_ranges(std::iter::once((range.start, range.end)), out);
+    }
+}
+
+fn print_ranges(ranges: impl Iterator<Item = (u8, u8)>, out: &mut String) {
     out.push('[');
-    for range in bytes.ranges() {
-        print_byte(range.start(), out);
-        if range.end() > range.start() {
+    for (start, end) in ranges {
+        print_byte(start, out);
+        if end > start {
             out.push('-');
-            print_byte(range.end(), out);
+            print_byte(end, out);
         }
     }
     out.push(']');
-    Ok(())
 }
 
 fn print_byte(byte: u8, out: &mut String) {
@@ -260,6 +341,8 @@ mod tests {
         assert_eq!(printed(r"a\.b-"), r"a\x2eb\x2d");
         assert_eq!(printed(r"[[a-f]&&[^c]]z"), r"[a-bd-f]z");
         assert_eq!(printed("é"), r"\xc3\xa9");
+        assert_eq!(printed("x(é|а)"), r"x(?:[\xc3][\xa9]|[\xd0][\xb0])");
+        assert_eq!(printed("(?:é|è){2}"), r"(?:\xc3\xa8|\xc3\xa9){2}");
     }
 
     #[test]
@@ -288,6 +371,10 @@ mod tests {
             (r"(?:a@|b)c", Anchor::At, false),
             (r"https?://[a-z]{1,20}", Anchor::Url, true),
             (r"(?:http|ftp)s?:/{1,2}x", Anchor::Url, false),
+            (r"[a-z]{2,9}://{1,3}[^/]{1,9}", Anchor::Url, true),
+            (r"[a-z]{2,9}(:)/{2}x", Anchor::Url, true),
+            (r"[a-z]{2,9}:?//x", Anchor::Url, false),
+            (r"x:{1,2}//x", Anchor::Url, true),
             (r"(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}", Anchor::Colons, true),
         ] {
             assert_eq!(
