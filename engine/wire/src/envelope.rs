@@ -94,19 +94,17 @@ fn kind(members: &Members) -> Result<MessageKind, RefusalCode> {
 
 /// Keys below the protocol's own: no NUL anywhere, and in arguments no control character and no `__proto__`.
 fn keys(doc: &Doc<'_>, arguments: &Range<usize>) -> Result<(), RefusalCode> {
-    for (at, mark) in doc.marks.iter().enumerate() {
-        if !mark.is_key {
-            continue;
+    // A control character in a key is an escape, or one of those that JSON lets stand: DEL, and some beyond ASCII.
+    let escapes = memchr::memchr(b'\\', doc.frame).is_some();
+    if escapes && doc.keys(0..doc.nodes.len()).any(|key| key.contains('\0')) {
+        return Err(RefusalCode::ControlInKey);
+    }
+    let controls = escapes || !doc.frame.is_ascii() || memchr::memchr(0x7f, doc.frame).is_some();
+    for key in doc.keys(arguments.clone()) {
+        if key == "__proto__" {
+            return Err(RefusalCode::ProtoKey);
         }
-        let Some(key) = doc.str_at(at) else { continue };
-        if arguments.contains(&at) {
-            if key == "__proto__" {
-                return Err(RefusalCode::ProtoKey);
-            }
-            if has_control(key) {
-                return Err(RefusalCode::ControlInKey);
-            }
-        } else if key.len() != mark.inside().range().len() && key.contains('\0') {
+        if controls && has_control(key) {
             return Err(RefusalCode::ControlInKey);
         }
     }

@@ -164,6 +164,16 @@ impl LineFramer {
         }
     }
 
+    /// Whether a line end was read that [`next_frame`](Self::next_frame) has not looked at.
+    #[must_use]
+    pub fn has_frame(&self) -> bool {
+        let unseen = self
+            .buffer
+            .get(self.scanned..self.filled)
+            .unwrap_or_default();
+        memchr::memchr(b'\n', unseen).is_some()
+    }
+
     /// The bytes of a line. Empty if the range is no longer valid.
     #[must_use]
     pub fn frame(&self, range: Range<usize>) -> &[u8] {

@@ -59,25 +59,25 @@ pub(crate) fn locate(
             last.is_key = byte == b':';
             in_scalar = false;
         }
-        match byte {
-            b',' | b':' => {}
-            b'}' | b']' => {
-                let container = usize::try_from(open.pop()?).ok()?;
-                marks.get_mut(container)?.end = at.checked_add(1)?;
-            }
-            _ => {
-                if matches!(byte, b'{' | b'[') {
-                    open.push(u32::try_from(marks.len()).ok()?);
-                } else {
-                    in_scalar = true;
-                }
-                marks.push(Mark {
-                    start: at,
-                    end: at,
-                    is_key: false,
-                });
-            }
+        // In order of frequency; a jump table is slower.
+        if matches!(byte, b',' | b':') {
+            continue;
         }
+        if matches!(byte, b'}' | b']') {
+            let container = usize::try_from(open.pop()?).ok()?;
+            marks.get_mut(container)?.end = at.checked_add(1)?;
+            continue;
+        }
+        if matches!(byte, b'{' | b'[') {
+            open.push(u32::try_from(marks.len()).ok()?);
+        } else {
+            in_scalar = true;
+        }
+        marks.push(Mark {
+            start: at,
+            end: at,
+            is_key: false,
+        });
     }
     if in_scalar {
         marks.last_mut()?.end = end_before(frame, u32::try_from(frame.len()).ok()?);

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use mcpf_model::Span;
+use memchr::memmem::Finder;
 
 use crate::edit::Edit;
 use crate::refusal::RefusalCode;
@@ -31,18 +32,35 @@ pub(crate) fn line_breaks(frame: &[u8], edits: &mut Vec<Edit>) -> Result<(), Ref
     Ok(())
 }
 
-/// Line separators beyond ASCII, which can only stand in strings, become escapes.
-pub(crate) fn separators(frame: &[u8], edits: &mut Vec<Edit>) -> Result<(), RefusalCode> {
-    for at in memchr::memchr2_iter(0xc2, 0xe2, frame) {
-        let (len, with) = match frame.get(at..).unwrap_or_default() {
-            [0xc2, 0x85, ..] => (2, "\\u0085"),
-            [0xe2, 0x80, 0xa8, ..] => (3, "\\u2028"),
-            [0xe2, 0x80, 0xa9, ..] => (3, "\\u2029"),
-            _ => continue,
-        };
-        push(edits, at, at.saturating_add(len), Cow::Borrowed(with))?;
+/// Finds line separators beyond ASCII. Built once a parser.
+pub(crate) struct Separators([(Finder<'static>, &'static str); 3]);
+
+impl Separators {
+    pub(crate) fn new() -> Self {
+        Self([
+            (Finder::new(b"\xc2\x85"), "\\u0085"),
+            (Finder::new(b"\xe2\x80\xa8"), "\\u2028"),
+            (Finder::new(b"\xe2\x80\xa9"), "\\u2029"),
+        ])
     }
-    Ok(())
+
+    /// Line separators beyond ASCII, which can only stand in strings, become escapes.
+    pub(crate) fn escape(&self, frame: &[u8], edits: &mut Vec<Edit>) -> Result<(), RefusalCode> {
+        if frame.is_ascii() {
+            return Ok(());
+        }
+        for (finder, with) in &self.0 {
+            for at in finder.find_iter(frame) {
+                push(
+                    edits,
+                    at,
+                    at.saturating_add(finder.needle().len()),
+                    Cow::Borrowed(with),
+                )?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Puts the edits in order, and drops those that lie in a member which is removed.

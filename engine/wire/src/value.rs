@@ -52,6 +52,20 @@ impl<'a> Doc<'a> {
         Value { doc: self, at }
     }
 
+    /// The decoded keys among these places.
+    pub(crate) fn keys(&self, places: Range<usize>) -> impl Iterator<Item = &'a str> {
+        let nodes = self.nodes.get(places.clone()).unwrap_or_default();
+        let marks = self.marks.get(places).unwrap_or_default();
+        nodes
+            .iter()
+            .zip(marks)
+            .filter(|(_, mark)| mark.is_key)
+            .filter_map(|(node, _)| match node {
+                Node::String(text) => Some(*text),
+                _ => None,
+            })
+    }
+
     /// The places of a value and all in it.
     pub(crate) fn extent(&self, at: usize) -> Range<usize> {
         at..at.saturating_add(self.node(at).map_or(0, width))
