@@ -50,6 +50,15 @@ impl Egress {
             && (self.allow_domains.is_empty() || listed(&self.allow_domains))
     }
 
+    /// Whether no list restricts a scheme or a domain.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.schemes.is_empty()
+            && self.deny_schemes.is_empty()
+            && self.allow_domains.is_empty()
+            && self.deny_domains.is_empty()
+    }
+
     pub(crate) fn read(node: &Node, sink: &mut Sink) -> Option<Self> {
         let mut fields = Fields::open(node, "`egress`", sink)?;
         let flag = |fields: &mut Fields<'_>, key, sink: &mut Sink| {

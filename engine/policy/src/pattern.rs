@@ -3,6 +3,8 @@
 //! Pattern texts from a policy enter; [`Names`] (tools, methods, agents) and [`Values`] (argument
 //! values, resource URIs) leave. Matching takes linear time and keeps no text.
 
+use std::fmt;
+
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use regex::{Regex, RegexBuilder};
 
@@ -19,7 +21,7 @@ const MAX_COMPILED: usize = 1024 * 1024;
 /// A set of names: globs in which `*` matches anything and `|` separates alternatives.
 ///
 /// Matching is case-sensitive. `\` escapes, `[a-z]` is a class, `{a,b}` a choice.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Names {
     set: GlobSet,
     sources: Vec<String>,
@@ -84,6 +86,13 @@ impl Names {
     }
 }
 
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The compiled set would fill pages.
+        f.debug_list().entries(&self.sources).finish()
+    }
+}
+
 /// Whether a rule that uses a pattern closes or opens the gate.
 ///
 /// A restriction applies when any reading of a value matches; a permission only when all do.
@@ -97,7 +106,7 @@ pub(crate) enum Intent {
 
 /// A set of patterns for values: globs in which `*` stops at `/` and `**` does not, and
 /// regular expressions, which match anywhere unless anchored.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Values {
     globs: GlobSet,
     regexes: Vec<Regex>,
@@ -144,6 +153,15 @@ impl Values {
 
     fn matches_text(&self, text: &str) -> bool {
         self.globs.is_match(text) || self.regexes.iter().any(|regex| regex.is_match(text))
+    }
+}
+
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Values")
+            .field("globs", &self.globs.len())
+            .field("regexes", &self.regexes)
+            .finish()
     }
 }
 

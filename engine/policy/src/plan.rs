@@ -88,6 +88,17 @@ impl Plan {
         Self::parse(builtin.yaml(), builtin.file())
     }
 
+    /// The same policy in another mode; rules that have a mode of their own keep it.
+    #[must_use]
+    pub fn with_mode(mut self, mode: Mode) -> Self {
+        if mode != self.mode {
+            self.mode = mode;
+            let revision = format!("{} {}", self.revision, mode.as_str());
+            self.revision = Arc::from(digest(&revision));
+        }
+        self
+    }
+
     /// Whether refusals are carried out or only recorded.
     #[must_use]
     pub const fn mode(&self) -> Mode {

@@ -1,0 +1,161 @@
+//! Configuration as it is used: typed, bounded, complete.
+
+use std::num::{NonZeroU8, NonZeroU32};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mcpf_model::{Action, Limits};
+use mcpf_policy::{Builtin, Plan};
+
+/// Everything the gateway was told, checked.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// The file that was read; `None` when there was none.
+    pub file: Option<PathBuf>,
+    /// The server's name, which chooses the policy's section; empty when it has none.
+    pub name: String,
+    /// The agent's name, when the operator gives it one.
+    pub agent: Option<String>,
+    /// Where the policy came from, for reloading and for display.
+    pub policy: PolicySource,
+    /// The policy, compiled, in the mode that was asked for.
+    pub plan: Plan,
+    /// Detection rules beyond the built-in ones, and changes to those.
+    pub rules: Rules,
+    /// What peers may send.
+    pub limits: Limits,
+    /// The audit log.
+    pub audit: Audit,
+    /// The file whose existence stops all traffic. Default `kill-switch` in the state directory.
+    pub kill_switch: PathBuf,
+    /// How a person is asked.
+    pub approvals: Approvals,
+    /// How a refusal of a tool call is told to the client. Default a result.
+    pub deny_as: DenyAs,
+    /// The program's own log.
+    pub log: Log,
+    /// Where compiled pattern databases are kept; `None` when there is no home directory.
+    pub cache: Option<PathBuf>,
+    /// Variables that begin with `MCP_FIREWALL_` and mean nothing: most likely misspelt.
+    pub unknown_variables: Vec<String>,
+}
+
+/// Where a policy came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicySource {
+    /// One that comes with the program.
+    Builtin(Builtin),
+    /// A file of its own.
+    File(PathBuf),
+    /// The `policy` mapping of the configuration file.
+    Inline,
+}
+
+/// The `rules` section.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Rule files, or directories of them, beyond the built-in ones.
+    pub paths: Vec<PathBuf>,
+    /// Ids of rules that are not to be used.
+    pub disable: Vec<String>,
+    /// How eager the rules are, 1 to 4; `None` is 1. Higher finds more and errs more.
+    pub paranoia: Option<NonZeroU8>,
+    /// Actions of single rules, by id, in the order of the file.
+    pub overrides: Vec<(String, Action)>,
+}
+
+/// The `audit` section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// The log file. Default `audit.jsonl` in the state directory.
+    pub path: PathBuf,
+    /// When a record counts as written. Default fsync.
+    pub durability: Durability,
+    /// Records of so long a time are made durable together, 0 to 1 s. Default 5 ms.
+    pub group_interval: Duration,
+    /// Records that may await the writer, 64 to 1,048,576. Default 8,192. When they are all taken
+    /// the message is refused.
+    pub queue: NonZeroU32,
+    /// The signing key's file, made when it does not exist. Default `audit.key` in the state
+    /// directory.
+    pub key: PathBuf,
+}
+
+/// When an audit record counts as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Durability {
+    /// When the disk has it: no record, no action.
+    Fsync,
+    /// When the operating system has it: survives the program, not the machine.
+    Flush,
+    /// When the queue has it: what the queue holds can be lost.
+    Async,
+}
+
+/// The `approvals` section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Approvals {
+    /// Whether a person is asked on the controlling terminal. Default yes.
+    pub terminal: bool,
+    /// How long an answer is awaited, 1 s to 1 h; then it is no. Default 60 s.
+    pub timeout: Duration,
+}
+
+/// How a refusal of a tool call is told to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DenyAs {
+    /// As a tool result with `isError`, which the model reads and can act on.
+    Result,
+    /// As a JSON-RPC error.
+    Error,
+}
+
+/// The `log` section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least important message that is written. Default info.
+    pub level: LogLevel,
+    /// How messages look. Default text.
+    pub format: LogFormat,
+}
+
+/// How important a message of the program's own log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Nothing is written.
+    Off,
+    /// Something failed.
+    Error,
+    /// Something is wrong.
+    Warn,
+    /// Something happened that an operator wants to know.
+    Info,
+    /// What a developer wants to know.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The name used in configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// How the program's own log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
