@@ -52,8 +52,16 @@ pub(crate) fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
         };
         out.push(digit(BASE64, a >> 2));
         out.push(digit(BASE64, (a & 3) << 4 | b >> 4));
-        out.push(if chunk.len() > 1 { digit(BASE64, (b & 15) << 2 | c >> 6) } else { b'=' });
-        out.push(if chunk.len() > 2 { digit(BASE64, c & 63) } else { b'=' });
+        out.push(if chunk.len() > 1 {
+            digit(BASE64, (b & 15) << 2 | c >> 6)
+        } else {
+            b'='
+        });
+        out.push(if chunk.len() > 2 {
+            digit(BASE64, c & 63)
+        } else {
+            b'='
+        });
     }
 }
 
@@ -106,7 +114,13 @@ mod tests {
 
     #[test]
     fn base64_matches_rfc_4648_vectors() {
-        let vectors = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")];
+        let vectors = [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foobar", "Zm9vYmFy"),
+        ];
         for (plain, text) in vectors {
             let mut out = Vec::new();
             push_base64(&mut out, plain.as_bytes());

@@ -29,7 +29,13 @@ pub(crate) struct Chain {
 impl Chain {
     /// A chain whose next record stands at `next` and follows a record with the hash `head`.
     pub(crate) const fn new(key: SigningKey, sign: Sign, next: Place, head: Hash) -> Self {
-        Self { key, sign, next, head, open: false }
+        Self {
+            key,
+            sign,
+            next,
+            head,
+            open: false,
+        }
     }
 
     /// The number of the next record.

@@ -5,11 +5,12 @@
 //! left out when they have nothing to say.
 
 use crate::json::{Object, clip, push_list, push_number, push_string, push_value};
-use crate::open::{Continues, Start};
 use crate::record::{
-    Arguments, Entry, Event, FindingRecord, MAX_ARGUMENTS, MAX_FINDINGS, MAX_LABEL, MAX_LABELS, MAX_NAME, MAX_URI,
+    Arguments, Entry, Event, FindingRecord, MAX_ARGUMENTS, MAX_FINDINGS, MAX_LABEL, MAX_LABELS,
+    MAX_NAME, MAX_URI,
 };
 use crate::recover::Torn;
+use crate::settings::{Continues, Start};
 use crate::time::Utc;
 use crate::{Durability, PublicKey, Sign};
 use mcpf_model::{Reason, RequestId};
@@ -107,7 +108,10 @@ pub(crate) fn start(
     object.word("public_key", &key.to_string());
     object.word("sign", sign.as_str());
     object.word("durability", durability.as_str());
-    object.number("loss_window_ms", u64::try_from(durability.loss_window().as_millis()).unwrap_or(u64::MAX));
+    object.number(
+        "loss_window_ms",
+        u64::try_from(durability.loss_window().as_millis()).unwrap_or(u64::MAX),
+    );
     object.word("loss", durability.loss());
     object.word("mode", start.mode.as_str());
     object.maybe("policy", start.policy.as_deref(), MAX_NAME);
@@ -124,7 +128,13 @@ pub(crate) fn start(
 }
 
 /// A `recovery` record: what the run before left behind without closing the file.
-pub(crate) fn recovery(out: &mut Vec<u8>, place: Place, time: SystemTime, unsigned: u64, torn: Option<&Torn>) {
+pub(crate) fn recovery(
+    out: &mut Vec<u8>,
+    place: Place,
+    time: SystemTime,
+    unsigned: u64,
+    torn: Option<&Torn>,
+) {
     let mut object = begin(out, place, "recovery", time);
     object.number("unsigned", unsigned);
     object.number("torn_bytes", torn.map_or(0, |torn| torn.bytes));
@@ -188,24 +198,36 @@ fn findings(object: &mut Object<'_>, findings: &[FindingRecord]) {
         inner.word("surface", finding.surface.as_str());
         inner.word("view", finding.view.as_str());
         let span = [finding.span.start, finding.span.end];
-        push_list(inner.key("span"), b'[', b']', &span, |out, edge| push_number(out, u64::from(*edge)));
+        push_list(inner.key("span"), b'[', b']', &span, |out, edge| {
+            push_number(out, u64::from(*edge));
+        });
         inner.close();
     });
     let omitted = findings.len() - kept.len();
     if omitted > 0 {
-        object.number("findings_omitted", u64::try_from(omitted).unwrap_or(u64::MAX));
+        object.number(
+            "findings_omitted",
+            u64::try_from(omitted).unwrap_or(u64::MAX),
+        );
     }
 }
 
 /// An object of strings; of two equal keys the first is kept, so that every reader sees the same.
-fn pairs<K: AsRef<str>, V: AsRef<str>>(object: &mut Object<'_>, name: &'static str, pairs: &[(K, V)]) {
+fn pairs<K: AsRef<str>, V: AsRef<str>>(
+    object: &mut Object<'_>,
+    name: &'static str,
+    pairs: &[(K, V)],
+) {
     if pairs.is_empty() {
         return;
     }
     let mut kept: Vec<(&str, &str)> = Vec::with_capacity(pairs.len().min(MAX_LABELS));
     let mut cut = false;
     for (key, value) in pairs {
-        let (short_key, short_value) = (clip(key.as_ref(), MAX_LABEL), clip(value.as_ref(), MAX_LABEL));
+        let (short_key, short_value) = (
+            clip(key.as_ref(), MAX_LABEL),
+            clip(value.as_ref(), MAX_LABEL),
+        );
         if kept.len() == MAX_LABELS || kept.iter().any(|(known, _)| *known == short_key) {
             cut = true;
             continue;

@@ -43,7 +43,11 @@ impl FileError {
 
 pub(crate) fn system(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
     let path = path.to_owned();
-    move |source| FileError::System { doing, path, source }
+    move |source| FileError::System {
+        doing,
+        path,
+        source,
+    }
 }
 
 fn errno(doing: &'static str, path: &Path) -> impl FnOnce(rustix::io::Errno) -> FileError {
@@ -53,11 +57,18 @@ fn errno(doing: &'static str, path: &Path) -> impl FnOnce(rustix::io::Errno) -> 
 
 /// Makes the directory (and its parents) with mode 0700, and checks that it is ours alone to write.
 pub(crate) fn private_dir(path: &Path) -> Result<(), FileError> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(system("create directory", path))?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(system("create directory", path))?;
     let dir = open_dir(path)?;
     let stat = rustix::fs::fstat(&dir).map_err(errno("examine", path))?;
     ours(&stat, path)?;
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    if let Some(parent) = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
         sync_dir(parent)?;
     }
     Ok(())
@@ -95,8 +106,14 @@ pub(crate) fn open_log(path: &Path, create: Create) -> Result<File, FileError> {
         Create::New => OFlags::CREATE | OFlags::EXCL,
         Create::No => OFlags::empty(),
     };
-    let flags = OFlags::RDWR | OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC | made;
-    let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(errno("open", path))?;
+    let flags = OFlags::RDWR
+        | OFlags::APPEND
+        | OFlags::NONBLOCK
+        | OFlags::NOFOLLOW
+        | OFlags::CLOEXEC
+        | made;
+    let file =
+        rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(errno("open", path))?;
     let stat = rustix::fs::fstat(&file).map_err(errno("examine", path))?;
     regular(&stat, path)?;
     ours(&stat, path)?;
@@ -125,7 +142,10 @@ pub(crate) fn read_private(path: &Path, limit: usize) -> Result<Vec<u8>, FileErr
     regular(&stat, path)?;
     ours(&stat, path)?;
     if Mode::from_raw_mode(stat.st_mode).intersects(Mode::RWXG | Mode::RWXO) {
-        return Err(refuse(path, "can be read by its group or by others; it must have mode 0600"));
+        return Err(refuse(
+            path,
+            "can be read by its group or by others; it must have mode 0600",
+        ));
     }
     read_all(File::from(file), path, limit)
 }
@@ -138,7 +158,8 @@ pub(crate) fn create_whole(path: &Path, content: &[u8], mode: u32) -> Result<(),
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let draft = parent(path).join(format!(".{name}.{}.{count}", std::process::id()));
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::open(&draft, flags, Mode::from_raw_mode(mode)).map_err(errno("create", &draft))?;
+    let file = rustix::fs::open(&draft, flags, Mode::from_raw_mode(mode))
+        .map_err(errno("create", &draft))?;
     let mut file = File::from(file);
     let written = file.write_all(content).and_then(|()| file.sync_all());
     let linked = written.and_then(|()| match std::fs::hard_link(&draft, path) {
@@ -167,13 +188,17 @@ pub(crate) fn parent(path: &Path) -> &Path {
 
 fn open_dir(path: &Path) -> Result<File, FileError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(errno("open directory", path))
+    rustix::fs::open(path, flags, Mode::empty())
+        .map(File::from)
+        .map_err(errno("open directory", path))
 }
 
 fn read_all(file: File, path: &Path, limit: usize) -> Result<Vec<u8>, FileError> {
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     let mut content = Vec::new();
-    file.take(most).read_to_end(&mut content).map_err(system("read", path))?;
+    file.take(most)
+        .read_to_end(&mut content)
+        .map_err(system("read", path))?;
     if content.len() > limit {
         return Err(refuse(path, "is longer than it should be"));
     }
@@ -199,5 +224,8 @@ fn ours(stat: &Stat, path: &Path) -> Result<(), FileError> {
 }
 
 fn refuse(path: &Path, what: &'static str) -> FileError {
-    FileError::Unsafe { what, path: path.to_owned() }
+    FileError::Unsafe {
+        what,
+        path: path.to_owned(),
+    }
 }

@@ -17,7 +17,11 @@ impl<'b> Object<'b> {
     /// Writes `{`.
     pub(crate) fn open(out: &'b mut Vec<u8>) -> Self {
         out.push(b'{');
-        Self { out, first: true, clipped: Vec::new() }
+        Self {
+            out,
+            first: true,
+            clipped: Vec::new(),
+        }
     }
 
     /// Writes the comma, the name and the colon, and gives the buffer for the value.
@@ -39,7 +43,8 @@ impl<'b> Object<'b> {
 
     /// A truth value.
     pub(crate) fn boolean(&mut self, name: &str, value: bool) {
-        self.key(name).extend_from_slice(if value { b"true" } else { b"false" });
+        self.key(name)
+            .extend_from_slice(if value { b"true" } else { b"false" });
     }
 
     /// A string of our own, short and known.
@@ -87,7 +92,13 @@ impl<'b> Object<'b> {
 }
 
 /// Writes `items` between `open` and `close`, comma-separated.
-pub(crate) fn push_list<T>(out: &mut Vec<u8>, open: u8, close: u8, items: &[T], mut each: impl FnMut(&mut Vec<u8>, &T)) {
+pub(crate) fn push_list<T>(
+    out: &mut Vec<u8>,
+    open: u8,
+    close: u8,
+    items: &[T],
+    mut each: impl FnMut(&mut Vec<u8>, &T),
+) {
     out.push(open);
     for (i, item) in items.iter().enumerate() {
         if i > 0 {
@@ -132,10 +143,14 @@ pub(crate) fn push_value(out: &mut Vec<u8>, text: &str) -> bool {
     }
     // In valid JSON a raw control character is white space between tokens, and a character beyond
     // ASCII stands inside a string, where an escape means the same.
-    push_escaped(out, text.trim_matches([' ', '\n', '\r', '\t']), |c| match c {
-        '\n' | '\r' | '\t' => Some(" "),
-        _ => None,
-    });
+    push_escaped(
+        out,
+        text.trim_matches([' ', '\n', '\r', '\t']),
+        |c| match c {
+            '\n' | '\r' | '\t' => Some(" "),
+            _ => None,
+        },
+    );
     true
 }
 
@@ -197,7 +212,10 @@ mod tests {
 
     #[test]
     fn hidden_characters_are_escaped() {
-        assert_eq!(string("a\u{1b}[2J\u{202e}b\u{2028}\u{e0041}\n\"\\é"), "\"a\\u001b[2J\\u202eb\\u2028\\udb40\\udc41\\n\\\"\\\\é\"");
+        assert_eq!(
+            string("a\u{1b}[2J\u{202e}b\u{2028}\u{e0041}\n\"\\é"),
+            "\"a\\u001b[2J\\u202eb\\u2028\\udb40\\udc41\\n\\\"\\\\é\""
+        );
     }
 
     #[test]
@@ -205,8 +223,19 @@ mod tests {
         let text = " {\"a\":\n[1, \"x\u{202e}\\n\"]}\r\n";
         let mut out = Vec::new();
         assert!(push_value(&mut out, text));
-        assert_eq!(String::from_utf8(out).unwrap(), "{\"a\": [1, \"x\\u202e\\n\"]}");
-        for bad in ["", "{", "{} {}", "[1,]", "nul", "\"a\nb\"", &"[".repeat(5_000)] {
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "{\"a\": [1, \"x\\u202e\\n\"]}"
+        );
+        for bad in [
+            "",
+            "{",
+            "{} {}",
+            "[1,]",
+            "nul",
+            "\"a\nb\"",
+            &"[".repeat(5_000),
+        ] {
             let mut out = Vec::new();
             assert!(!push_value(&mut out, bad) && out.is_empty(), "{bad}");
         }

@@ -71,8 +71,15 @@ impl SigningKey {
     /// When the library refuses the seed.
     pub fn from_seed(seed: &[u8; 32]) -> Result<Self, KeyError> {
         let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| KeyError::Refused)?;
-        let public = pair.public_key().as_ref().try_into().map_err(|_| KeyError::Refused)?;
-        Ok(Self { pair: Arc::new(pair), public: PublicKey(public) })
+        let public = pair
+            .public_key()
+            .as_ref()
+            .try_into()
+            .map_err(|_| KeyError::Refused)?;
+        Ok(Self {
+            pair: Arc::new(pair),
+            public: PublicKey(public),
+        })
     }
 
     /// The public half.
@@ -190,8 +197,18 @@ mod tests {
         let first = SigningKey::load_or_create(&state).unwrap();
         let again = SigningKey::load_or_create(&state).unwrap();
         assert_eq!(first.public(), again.public());
-        assert_eq!(PublicKey::load(&state.join(PUBLIC_KEY_FILE)).unwrap(), first.public());
-        assert_eq!((mode(&state), mode(&state.join(KEY_FILE)), mode(&state.join(PUBLIC_KEY_FILE))), (0o700, 0o600, 0o644));
+        assert_eq!(
+            PublicKey::load(&state.join(PUBLIC_KEY_FILE)).unwrap(),
+            first.public()
+        );
+        assert_eq!(
+            (
+                mode(&state),
+                mode(&state.join(KEY_FILE)),
+                mode(&state.join(PUBLIC_KEY_FILE))
+            ),
+            (0o700, 0o600, 0o644)
+        );
         assert!(PublicKey::load(&state.join(KEY_FILE)).is_err());
         assert_eq!(std::fs::read_dir(&state).unwrap().count(), 2);
     }
@@ -201,9 +218,13 @@ mod tests {
         let scratch = Scratch::new();
         let state = scratch.path().join("state");
         let keys: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| SigningKey::load_or_create(&state).unwrap().public())).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            let threads: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| SigningKey::load_or_create(&state).unwrap().public()))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
         });
         assert!(keys.windows(2).all(|pair| pair[0] == pair[1]));
     }
@@ -220,9 +241,18 @@ mod tests {
         }
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
         std::fs::write(state.join(PUBLIC_KEY_FILE), format!("{}\n", hex(&[7; 32]))).unwrap();
-        assert!(matches!(SigningKey::load_or_create(&state), Err(KeyError::Mismatch(_))));
+        assert!(matches!(
+            SigningKey::load_or_create(&state),
+            Err(KeyError::Mismatch(_))
+        ));
         std::fs::remove_file(state.join(PUBLIC_KEY_FILE)).unwrap();
-        for content in ["", "\n", "zz", &format!("{}\n\n", hex(&[7; 32])), &hex(&[0xAB; 32]).to_uppercase()] {
+        for content in [
+            "",
+            "\n",
+            "zz",
+            &format!("{}\n\n", hex(&[7; 32])),
+            &hex(&[0xAB; 32]).to_uppercase(),
+        ] {
             std::fs::write(&path, content).unwrap();
             assert!(SigningKey::load_or_create(&state).is_err(), "{content:?}");
         }

@@ -31,10 +31,18 @@ pub(crate) fn split(line: &[u8]) -> Option<Line<'_>> {
         }
         _ => (rest, None),
     };
-    let (body, tail) = rest.split_at_checked(rest.len().checked_sub(PREV.len() + HASH.len() + 2 * HASH_TEXT + 1)?)?;
+    let (body, tail) = rest.split_at_checked(
+        rest.len()
+            .checked_sub(PREV.len() + HASH.len() + 2 * HASH_TEXT + 1)?,
+    )?;
     let (prev, tail) = tail.strip_prefix(PREV)?.split_at_checked(HASH_TEXT)?;
     let hash = tail.strip_prefix(HASH)?.strip_suffix(b"\"")?;
-    Some(Line { body, prev: unhex32(prev)?, hash: unhex32(hash)?, signature })
+    Some(Line {
+        body,
+        prev: unhex32(prev)?,
+        hash: unhex32(hash)?,
+        signature,
+    })
 }
 
 /// The members of a record that the chain is made of.
@@ -74,7 +82,10 @@ pub(crate) fn fields(line: &[u8]) -> Option<Fields<'_>> {
 /// beginning of a record, whole or in part, perhaps followed by the zeros of a block that was
 /// allotted and never filled.
 pub(crate) fn is_torn(bytes: &[u8]) -> bool {
-    let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+    let written = bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |at| at + 1);
     let (start, zeros) = bytes.split_at_checked(written).unwrap_or((bytes, &[]));
     let opening = b"{\"v\":1,\"seq\":";
     let shared = start.len().min(opening.len());

@@ -3,10 +3,10 @@
 //! Entries enter, tickets leave at once; how far the log is durable is read from an atomic. Nothing
 //! here waits, except [`Log::close`].
 
+use crate::Durability;
 use crate::queue::{AppendError, Queue};
 use crate::record::{Entry, Event, Item};
 use crate::writer::{Closed, Failure, Writer};
-use crate::Durability;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -45,8 +45,15 @@ impl Log {
     pub(crate) fn start(writer: Writer, path: PathBuf) -> std::io::Result<Self> {
         let queue = Arc::clone(&writer.queue);
         let durability = writer.durability;
-        let thread = std::thread::Builder::new().name("audit".into()).spawn(move || writer.run())?;
-        Ok(Self { queue, path, durability, state: Mutex::new(State::Running(thread)) })
+        let thread = std::thread::Builder::new()
+            .name("audit".into())
+            .spawn(move || writer.run())?;
+        Ok(Self {
+            queue,
+            path,
+            durability,
+            state: Mutex::new(State::Running(thread)),
+        })
     }
 
     /// Puts a decision into the queue. Never waits; costs about a microsecond.
@@ -54,7 +61,9 @@ impl Log {
     /// # Errors
     /// [`AppendError`]: the caller must then deny the message, since nothing will record it.
     pub fn append(&self, entry: Entry) -> Result<Ticket, AppendError> {
-        self.queue.push(Item::Decision(entry)).map(|seq| Ticket { seq })
+        self.queue
+            .push(Item::Decision(entry))
+            .map(|seq| Ticket { seq })
     }
 
     /// Puts an event of the gateway's own into the queue.
@@ -62,7 +71,16 @@ impl Log {
     /// # Errors
     /// As for [`Self::append`].
     pub fn append_event(&self, event: Event) -> Result<Ticket, AppendError> {
-        self.queue.push(Item::Event(event)).map(|seq| Ticket { seq })
+        self.queue
+            .push(Item::Event(event))
+            .map(|seq| Ticket { seq })
+    }
+
+    /// Whether there is room for what one more message brings about. A caller that can wait reads
+    /// no further while there is none; the hook is called as the writer makes room.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.queue.has_room()
     }
 
     /// The highest number that is durable in the sense of the log's [`Durability`]: that record and
@@ -134,6 +152,8 @@ impl Drop for Log {
 
 impl std::fmt::Debug for Queue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Queue").field("durable", &self.durable()).finish_non_exhaustive()
+        f.debug_struct("Queue")
+            .field("durable", &self.durable())
+            .finish_non_exhaustive()
     }
 }

@@ -17,6 +17,11 @@ const CLOSED: u64 = 1 << 63;
 const FAILED: u64 = 1 << 62;
 const COUNT: u64 = FAILED - 1;
 
+/// Slots kept free by [`Queue::has_room`], so that what one message brings about still fits.
+const RESERVED_ITEMS: u64 = 64;
+/// Bytes kept free likewise: an entry with the longest arguments and names.
+const RESERVED_BYTES: usize = 1024 * 1024;
+
 /// Why an item was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
@@ -71,7 +76,12 @@ impl Queue {
     /// Puts an item in and gives its number.
     pub(crate) fn push(&self, item: Item) -> Result<u64, AppendError> {
         let weight = item.weight();
-        if self.bytes.fetch_add(weight, Ordering::Relaxed).saturating_add(weight) > self.max_bytes {
+        if self
+            .bytes
+            .fetch_add(weight, Ordering::Relaxed)
+            .saturating_add(weight)
+            > self.max_bytes
+        {
             self.bytes.fetch_sub(weight, Ordering::Relaxed);
             self.marks()?;
             self.rouse();
@@ -90,7 +100,9 @@ impl Queue {
         }
         // Pairs with the fence in `sleep`: either the writer sees the claim, or we see it idle.
         fence(Ordering::SeqCst);
-        if waiting == self.rouse_at || self.idle.load(Ordering::Relaxed) && self.idle.swap(false, Ordering::Relaxed) {
+        if waiting == self.rouse_at
+            || self.idle.load(Ordering::Relaxed) && self.idle.swap(false, Ordering::Relaxed)
+        {
             self.rouse();
         }
         Ok(seq)
@@ -107,7 +119,12 @@ impl Queue {
                 self.rouse();
                 return Err(AppendError::Full);
             }
-            match self.head.compare_exchange_weak(head, head + 1, Ordering::AcqRel, Ordering::Acquire) {
+            match self.head.compare_exchange_weak(
+                head,
+                head + 1,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
                 Ok(_) => return Ok((head, waiting + 1)),
                 Err(now) => head = now,
             }
@@ -122,6 +139,18 @@ impl Queue {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether an item of ordinary size would be taken now, as far as room goes.
+    pub(crate) fn has_room(&self) -> bool {
+        let head = self.head.load(Ordering::Acquire) & COUNT;
+        let waiting = head.saturating_sub(self.tail.load(Ordering::Acquire));
+        let roomy = waiting < self.mask.saturating_sub(RESERVED_ITEMS)
+            && self.bytes.load(Ordering::Relaxed) < self.max_bytes.saturating_sub(RESERVED_BYTES);
+        if !roomy {
+            self.rouse();
+        }
+        roomy
     }
 
     /// Whether items are taken at all.
@@ -190,13 +219,19 @@ impl Queue {
 
     /// Waits `interval` for more items to come, less when the queue is half full or closed. Writer only.
     pub(crate) fn gather(&self, interval: Duration) {
-        let Some(until) = Instant::now().checked_add(interval) else { return };
+        let Some(until) = Instant::now().checked_add(interval) else {
+            return;
+        };
         loop {
             let head = self.head.load(Ordering::Acquire);
             let waiting = (head & COUNT).saturating_sub(self.tail.load(Ordering::Relaxed));
             let crowded = self.bytes.load(Ordering::Relaxed) > self.max_bytes / 2;
             let left = until.saturating_duration_since(Instant::now());
-            if head & (CLOSED | FAILED) != 0 || waiting >= self.rouse_at || crowded || left.is_zero() {
+            if head & (CLOSED | FAILED) != 0
+                || waiting >= self.rouse_at
+                || crowded
+                || left.is_zero()
+            {
                 return;
             }
             std::thread::park_timeout(left);
@@ -232,7 +267,10 @@ mod tests {
     fn full_in_records_and_in_bytes() {
         let queue = Queue::new(4, usize::MAX, 7);
         let numbers: Vec<_> = (0..5).map(|_| queue.push(item())).collect();
-        assert_eq!(numbers, [Ok(7), Ok(8), Ok(9), Ok(10), Err(AppendError::Full)]);
+        assert_eq!(
+            numbers,
+            [Ok(7), Ok(8), Ok(9), Ok(10), Err(AppendError::Full)]
+        );
         assert!(queue.take().is_some());
         assert_eq!(queue.push(item()), Ok(11));
 
@@ -282,9 +320,14 @@ mod tests {
                         None => queue.sleep(),
                     }
                 };
-                let Item::Decision(entry) = *item else { unreachable!() };
+                let Item::Decision(entry) = *item else {
+                    unreachable!()
+                };
                 let producer = usize::try_from(entry.monotonic_ns / EACH).unwrap();
-                assert!(last[producer] < Some(entry.monotonic_ns), "a producer's items keep their order");
+                assert!(
+                    last[producer] < Some(entry.monotonic_ns),
+                    "a producer's items keep their order"
+                );
                 last[producer] = Some(entry.monotonic_ns);
             }
             assert!(queue.take().is_none());

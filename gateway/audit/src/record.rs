@@ -5,7 +5,8 @@
 //! Matched text has no place to go: a finding is its rule and its span, never the text.
 
 use mcpf_model::{
-    Action, Direction, Family, Finding, MessageKind, Mode, Reason, RequestId, Severity, Span, Surface, Verdict, View,
+    Action, Direction, Family, Finding, MessageKind, Mode, Reason, RequestId, Severity, Span,
+    Surface, Verdict, View,
 };
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -86,7 +87,13 @@ pub struct Entry {
 impl Entry {
     /// An entry with the members that are always known; everything else is empty.
     #[must_use]
-    pub fn new(time: SystemTime, direction: Direction, session: Arc<str>, agent: Arc<str>, decision: Verdict) -> Self {
+    pub fn new(
+        time: SystemTime,
+        direction: Direction,
+        session: Arc<str>,
+        agent: Arc<str>,
+        decision: Verdict,
+    ) -> Self {
         Self {
             time,
             monotonic_ns: 0,
@@ -124,13 +131,20 @@ impl Entry {
             _ => 0,
         };
         let reason = self.reason.as_ref().map_or(0, |reason| reason.text.len());
-        let labels: usize = self.labels.iter().map(|(key, value)| key.len() + value.len() + 32).sum();
+        let labels: usize = self
+            .labels
+            .iter()
+            .map(|(key, value)| key.len() + value.len() + 32)
+            .sum();
         size_of::<Self>()
             + names
             + request
             + reason
             + labels
-            + self.arguments.as_ref().map_or(0, |arguments| arguments.text.len())
+            + self
+                .arguments
+                .as_ref()
+                .map_or(0, |arguments| arguments.text.len())
             + self.findings.len() * size_of::<FindingRecord>()
     }
 }
@@ -179,8 +193,24 @@ impl FindingRecord {
     /// The record of `finding`, whose rule is called `rule`.
     #[must_use]
     pub fn of(finding: &Finding, rule: Arc<str>) -> Self {
-        let Finding { family, severity, action, surface, view, span, .. } = *finding;
-        Self { rule, family, severity, action, surface, view, span }
+        let Finding {
+            family,
+            severity,
+            action,
+            surface,
+            view,
+            span,
+            ..
+        } = *finding;
+        Self {
+            rule,
+            family,
+            severity,
+            action,
+            surface,
+            view,
+            span,
+        }
     }
 }
 
@@ -199,6 +229,10 @@ pub struct Event {
 
 /// What waits in the queue.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is boxed whole, and nearly all of them are the large one"
+)]
 pub(crate) enum Item {
     Decision(Entry),
     Event(Event),
@@ -209,7 +243,12 @@ impl Item {
         match self {
             Self::Decision(entry) => entry.weight(),
             Self::Event(event) => {
-                size_of::<Self>() + event.detail.iter().map(|(key, value)| key.len() + value.len() + 32).sum::<usize>()
+                size_of::<Self>()
+                    + event
+                        .detail
+                        .iter()
+                        .map(|(key, value)| key.len() + value.len() + 32)
+                        .sum::<usize>()
             }
         }
     }

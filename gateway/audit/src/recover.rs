@@ -68,16 +68,28 @@ pub enum RecoverError {
 
 /// Reads the end of `file`. `keys` are the keys whose signature is good there; with none of them
 /// signatures are taken as they stand.
-pub(crate) fn ending(file: &File, path: &Path, keys: &[crate::PublicKey]) -> Result<Ending, RecoverError> {
+pub(crate) fn ending(
+    file: &File,
+    path: &Path,
+    keys: &[crate::PublicKey],
+) -> Result<Ending, RecoverError> {
     let length = file.metadata().map_err(system("examine", path))?.len();
     let reader = Backwards { file, path };
     let (end, torn) = reader.torn(length)?;
-    let mut ending = Ending { end, torn, last: None };
+    let mut ending = Ending {
+        end,
+        torn,
+        last: None,
+    };
     let mut line_end = end;
     let mut expected: Option<(u64, Hash)> = None;
     while line_end > 0 {
         let (start, line) = reader.line_before(line_end)?;
-        let damaged = |what| RecoverError::Damaged { path: path.to_owned(), offset: start, what };
+        let damaged = |what| RecoverError::Damaged {
+            path: path.to_owned(),
+            offset: start,
+            what,
+        };
         let split = split(&line).ok_or_else(|| damaged("not a record"))?;
         let read = fields(&line).ok_or_else(|| damaged("not a record"))?;
         if chain::hash(&split.prev, split.body) != split.hash {
@@ -110,7 +122,11 @@ pub(crate) fn ending(file: &File, path: &Path, keys: &[crate::PublicKey]) -> Res
         line_end = start;
     }
     match expected {
-        Some(_) => Err(RecoverError::Damaged { path: path.to_owned(), offset: 0, what: "the first record is missing" }),
+        Some(_) => Err(RecoverError::Damaged {
+            path: path.to_owned(),
+            offset: 0,
+            what: "the first record is missing",
+        }),
         None => Ok(ending),
     }
 }
@@ -123,9 +139,13 @@ impl Ending {
 }
 
 fn signed(line: &Line<'_>, keys: &[crate::PublicKey]) -> Result<bool, &'static str> {
-    let Some(signature) = &line.signature else { return Ok(false) };
+    let Some(signature) = &line.signature else {
+        return Ok(false);
+    };
     let good = |key: &crate::PublicKey| {
-        UnparsedPublicKey::new(&ED25519, key.bytes()).verify(&line.hash, signature).is_ok()
+        UnparsedPublicKey::new(&ED25519, key.bytes())
+            .verify(&line.hash, signature)
+            .is_ok()
     };
     if keys.is_empty() || keys.iter().any(good) {
         Ok(true)
@@ -142,11 +162,13 @@ struct Backwards<'a> {
 impl Backwards<'_> {
     /// Where the last line end is, and what stands behind it.
     fn torn(&self, length: u64) -> Result<(u64, Option<Torn>), RecoverError> {
-        let end = self.line_start(length, MAX_TORN)?.ok_or_else(|| RecoverError::Damaged {
-            path: self.path.to_owned(),
-            offset: length.saturating_sub(MAX_TORN),
-            what: "no line end in the last 16 MiB",
-        })?;
+        let end = self
+            .line_start(length, MAX_TORN)?
+            .ok_or_else(|| RecoverError::Damaged {
+                path: self.path.to_owned(),
+                offset: length.saturating_sub(MAX_TORN),
+                what: "no line end in the last 16 MiB",
+            })?;
         if end == length {
             return Ok((end, None));
         }
@@ -162,7 +184,10 @@ impl Backwards<'_> {
             }
         }
         let whole = head.len() <= MAX_LINE && is_torn(&head);
-        let zeros_behind = head.len() > MAX_LINE && head.get(MAX_LINE..).is_some_and(|rest| rest.iter().all(|b| *b == 0));
+        let zeros_behind = head.len() > MAX_LINE
+            && head
+                .get(MAX_LINE..)
+                .is_some_and(|rest| rest.iter().all(|b| *b == 0));
         if !whole && !zeros_behind {
             return Err(RecoverError::Damaged {
                 path: self.path.to_owned(),
@@ -174,17 +199,25 @@ impl Backwards<'_> {
         for (to, from) in sha256.iter_mut().zip(context.finish().as_ref()) {
             *to = *from;
         }
-        Ok((end, Some(Torn { bytes: length - end, sha256 })))
+        Ok((
+            end,
+            Some(Torn {
+                bytes: length - end,
+                sha256,
+            }),
+        ))
     }
 
     /// The line that ends (with its line end) at `end`: where it begins, and its bytes without the line end.
     fn line_before(&self, end: u64) -> Result<(u64, Vec<u8>), RecoverError> {
         let limit = u64::try_from(MAX_LINE).unwrap_or(u64::MAX);
-        let start = self.line_start(end - 1, limit)?.ok_or_else(|| RecoverError::Damaged {
-            path: self.path.to_owned(),
-            offset: end.saturating_sub(limit),
-            what: "a line is too long",
-        })?;
+        let start = self
+            .line_start(end - 1, limit)?
+            .ok_or_else(|| RecoverError::Damaged {
+                path: self.path.to_owned(),
+                offset: end.saturating_sub(limit),
+                what: "a line is too long",
+            })?;
         let length = usize::try_from(end - 1 - start).unwrap_or(usize::MAX);
         Ok((start, self.read(start, length)?))
     }
@@ -210,7 +243,9 @@ impl Backwards<'_> {
 
     fn read(&self, at: u64, length: usize) -> Result<Vec<u8>, FileError> {
         let mut block = vec![0; length];
-        self.file.read_exact_at(&mut block, at).map_err(system("read", self.path))?;
+        self.file
+            .read_exact_at(&mut block, at)
+            .map_err(system("read", self.path))?;
         Ok(block)
     }
 }

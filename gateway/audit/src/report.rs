@@ -3,7 +3,7 @@
 use crate::chain::Hash;
 use crate::files::FileError;
 use crate::key::PublicKey;
-use crate::open::Continues;
+use crate::settings::Continues;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -35,7 +35,11 @@ impl Report {
     pub fn warnings(&self) -> Vec<String> {
         let mut all = self.warnings.clone();
         for file in &self.files {
-            all.extend(file.warnings().into_iter().map(|warning| format!("`{}` {warning}", file.path.display())));
+            all.extend(
+                file.warnings()
+                    .into_iter()
+                    .map(|warning| format!("`{}` {warning}", file.path.display())),
+            );
         }
         all
     }
@@ -145,7 +149,10 @@ impl FileReport {
             )),
         }
         if self.unattested > 0 {
-            warnings.push(format!("holds {} records that a crash left unsigned and a recovery chained", self.unattested));
+            warnings.push(format!(
+                "holds {} records that a crash left unsigned and a recovery chained",
+                self.unattested
+            ));
         }
         if self.clock_steps > 0 {
             warnings.push(format!("the clock went back {} times", self.clock_steps));
@@ -193,8 +200,18 @@ pub struct BadRecord {
 
 impl fmt::Display for BadRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, line, seq, offset, fault } = self;
-        write!(f, "`{}` line {line}, record {seq}, byte {offset}: {fault}", path.display())
+        let Self {
+            path,
+            line,
+            seq,
+            offset,
+            fault,
+        } = self;
+        write!(
+            f,
+            "`{}` line {line}, record {seq}, byte {offset}: {fault}",
+            path.display()
+        )
     }
 }
 
@@ -223,7 +240,9 @@ pub enum Fault {
     #[error("it does not follow from the record before it")]
     Chain,
     /// It belongs to another group: a signature before it was taken out, or one was put in.
-    #[error("it is in group {found} where group {expected} goes on: a signature is missing or misplaced")]
+    #[error(
+        "it is in group {found} where group {expected} goes on: a signature is missing or misplaced"
+    )]
     Group {
         /// The group it must be in.
         expected: u64,

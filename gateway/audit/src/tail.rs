@@ -76,7 +76,11 @@ pub fn tail(
 
 /// The file to show.
 fn newest(path: &Path) -> Result<Option<PathBuf>, FileError> {
-    if path.is_dir() { Ok(log_files(path)?.pop()) } else { Ok(Some(path.to_owned())) }
+    if path.is_dir() {
+        Ok(log_files(path)?.pop())
+    } else {
+        Ok(Some(path.to_owned()))
+    }
 }
 
 /// A file being shown.
@@ -92,9 +96,19 @@ struct Shown {
 impl Shown {
     fn open(path: &Path, last: usize) -> Result<Self, FileError> {
         let mut file = files::open_read(path)?;
-        let at = if last == usize::MAX { 0 } else { last_lines(&file, path, last)? };
-        file.seek(SeekFrom::Start(at)).map_err(system("read", path))?;
-        Ok(Self { file, at, pending: Vec::new(), skipping: false })
+        let at = if last == usize::MAX {
+            0
+        } else {
+            last_lines(&file, path, last)?
+        };
+        file.seek(SeekFrom::Start(at))
+            .map_err(system("read", path))?;
+        Ok(Self {
+            file,
+            at,
+            pending: Vec::new(),
+            skipping: false,
+        })
     }
 
     /// Shows every whole line that is there.
@@ -102,7 +116,10 @@ impl Shown {
         let length = self.file.metadata().map_err(system("examine", path))?.len();
         if length < self.at {
             // A recovery took a cut write off.
-            self.at = self.file.seek(SeekFrom::Start(length)).map_err(system("read", path))?;
+            self.at = self
+                .file
+                .seek(SeekFrom::Start(length))
+                .map_err(system("read", path))?;
             self.pending.clear();
         }
         let mut block = vec![0; BLOCK];
@@ -114,14 +131,20 @@ impl Shown {
                 Err(error) => return Err(system("read", path)(error).into()),
             };
             self.at += u64::try_from(count).unwrap_or(0);
-            for piece in block.get(..count).unwrap_or_default().split_inclusive(|byte| *byte == b'\n') {
+            for piece in block
+                .get(..count)
+                .unwrap_or_default()
+                .split_inclusive(|byte| *byte == b'\n')
+            {
                 self.piece(piece, json, out)?;
             }
         }
     }
 
     fn piece(&mut self, piece: &[u8], json: bool, out: &mut dyn Write) -> io::Result<()> {
-        let (text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
+        let (text, ended) = piece
+            .strip_suffix(b"\n")
+            .map_or((piece, false), |text| (text, true));
         if !self.skipping {
             self.pending.extend_from_slice(text);
             if self.pending.len() > MAX_LINE {
@@ -151,7 +174,11 @@ impl Shown {
 }
 
 fn show(line: &[u8], json: bool, out: &mut dyn Write) -> io::Result<()> {
-    let text = if json { visible(&String::from_utf8_lossy(line)) } else { human(line) };
+    let text = if json {
+        visible(&String::from_utf8_lossy(line))
+    } else {
+        human(line)
+    };
     writeln!(out, "{text}")
 }
 
@@ -196,8 +223,17 @@ fn sentence(record: &Record) -> String {
 }
 
 fn decision(line: &mut String, record: &Record) -> std::fmt::Result {
-    let arrow = if text(record, "direction") == "inbound" { "->" } else { "<-" };
-    write!(line, " {:7}{arrow} {}", text(record, "decision").to_uppercase(), text(record, "method"))?;
+    let arrow = if text(record, "direction") == "inbound" {
+        "->"
+    } else {
+        "<-"
+    };
+    write!(
+        line,
+        " {:7}{arrow} {}",
+        text(record, "decision").to_uppercase(),
+        text(record, "method")
+    )?;
     for name in ["tool", "resource", "prompt"] {
         if !text(record, name).is_empty() {
             write!(line, " {}", text(record, name))?;
@@ -211,11 +247,19 @@ fn decision(line: &mut String, record: &Record) -> std::fmt::Result {
         }
     }
     if let Some(Value::Array(findings)) = record.get("findings") {
-        let rules: Vec<_> = findings.iter().filter_map(|finding| finding.get("rule")?.as_str()).collect();
+        let rules: Vec<_> = findings
+            .iter()
+            .filter_map(|finding| finding.get("rule")?.as_str())
+            .collect();
         write!(line, " [{}]", rules.join(" "))?;
     }
     if let Some(nanos) = record.get("latency_ns").and_then(Value::as_u64) {
-        write!(line, " {}.{:03}ms", nanos / 1_000_000, nanos / 1_000 % 1_000)?;
+        write!(
+            line,
+            " {}.{:03}ms",
+            nanos / 1_000_000,
+            nanos / 1_000 % 1_000
+        )?;
     }
     Ok(())
 }
@@ -248,7 +292,11 @@ mod tests {
     use crate::{Location, Log, Settings, SigningKey, Start};
     use std::time::UNIX_EPOCH;
 
-    const ALL: TailOptions = TailOptions { last: 1_000, follow: false, json: false };
+    const ALL: TailOptions = TailOptions {
+        last: 1_000,
+        follow: false,
+        json: false,
+    };
 
     fn shown(path: &Path, options: TailOptions) -> String {
         let mut out = Vec::new();
@@ -259,7 +307,14 @@ mod tests {
     fn log(path: &Path) -> Log {
         let key = SigningKey::from_seed(&[3; 32]).unwrap();
         let settings = Settings::new(Location::File(path.to_owned()));
-        Log::open(&settings, key, &Start::new(UNIX_EPOCH, "test"), Box::new(|| {})).unwrap().0
+        Log::open(
+            &settings,
+            key,
+            &Start::new(UNIX_EPOCH, "test"),
+            Box::new(|| {}),
+        )
+        .unwrap()
+        .0
     }
 
     #[test]
@@ -269,15 +324,22 @@ mod tests {
         let log = log(&path);
         let mut evil = entry(1);
         evil.tool = Some("x\u{1b}[2J\u{202e}y".into());
-        log.append(evil).unwrap();
+        let _ = log.append(evil).unwrap();
         log.close().unwrap();
         let text = shown(&path, ALL);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 3);
         assert!(lines[0].contains("START  test"));
-        assert!(lines[1].contains("ALLOW  -> tools/call x\\u{1b}[2J\\u{202e}y agent=cursor"), "{}", lines[1]);
+        assert!(
+            lines[1].contains("ALLOW  -> tools/call x\\u{1b}[2J\\u{202e}y agent=cursor"),
+            "{}",
+            lines[1]
+        );
         assert!(lines[2].contains("STOP   1 decisions"));
-        assert_eq!(shown(&path, TailOptions { last: 1, ..ALL }).lines().count(), 1);
+        assert_eq!(
+            shown(&path, TailOptions { last: 1, ..ALL }).lines().count(),
+            1
+        );
         let json = shown(&path, TailOptions { json: true, ..ALL });
         assert_eq!(json, std::fs::read_to_string(&path).unwrap());
     }
@@ -287,7 +349,13 @@ mod tests {
         let scratch = Scratch::new();
         let path = scratch.path().join("a.jsonl");
         let long = vec![b'a'; MAX_LINE + 10];
-        let lines: [&[u8]; 5] = [b"\x1b[2J", b"\xff\xfe", b"{\"type\":\"decision\",\"method\":\"\x9b\"}", &long, b"{}"];
+        let lines: [&[u8]; 5] = [
+            b"\x1b[2J",
+            b"\xff\xfe",
+            b"{\"type\":\"decision\",\"method\":\"\x9b\"}",
+            &long,
+            b"{}",
+        ];
         std::fs::write(&path, lines.join(&b"\n"[..])).unwrap();
         for json in [false, true] {
             let text = shown(&path, TailOptions { json, ..ALL });
@@ -303,19 +371,28 @@ mod tests {
         let log = log(&path);
         let mut out = Vec::new();
         let mut round = 0;
-        tail(&path, TailOptions { last: 0, follow: true, json: true }, &mut out, &mut || {
-            round += 1;
-            match round {
-                1..=3 => {
-                    let ticket = log.append(entry(round)).unwrap();
-                    while !log.is_recorded(ticket) {
-                        std::thread::yield_now();
+        tail(
+            &path,
+            TailOptions {
+                last: 0,
+                follow: true,
+                json: true,
+            },
+            &mut out,
+            &mut || {
+                round += 1;
+                match round {
+                    1..=3 => {
+                        let ticket = log.append(entry(round)).unwrap();
+                        while !log.is_recorded(ticket) {
+                            std::thread::yield_now();
+                        }
+                        ControlFlow::Continue(())
                     }
-                    ControlFlow::Continue(())
+                    _ => ControlFlow::Break(()),
                 }
-                _ => ControlFlow::Break(()),
-            }
-        })
+            },
+        )
         .unwrap();
         assert_eq!(String::from_utf8(out).unwrap().lines().count(), 3);
     }

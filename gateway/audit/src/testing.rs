@@ -12,7 +12,8 @@ impl Scratch {
     pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("mcpf-audit-unit-{}-{count}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("mcpf-audit-unit-{}-{count}", std::process::id()));
         std::fs::create_dir(&path).unwrap();
         Self(path)
     }
@@ -30,11 +31,20 @@ impl Drop for Scratch {
 
 pub(crate) fn entry(n: u64) -> Entry {
     let time = UNIX_EPOCH + Duration::from_micros(1_795_000_000_000_000 + n);
-    let mut entry = Entry::new(time, Direction::Inbound, "s1".into(), "cursor".into(), Verdict::Allow);
+    let mut entry = Entry::new(
+        time,
+        Direction::Inbound,
+        "s1".into(),
+        "cursor".into(),
+        Verdict::Allow,
+    );
     entry.kind = Some(MessageKind::Request);
     entry.method = Some("tools/call".into());
     entry.tool = Some("read_file".into());
     entry.request = Some(RequestId::Number(i64::try_from(n).unwrap()));
-    entry.arguments = Some(Arguments { text: "{\"path\":\"/tmp/a\"}".into(), truncated: false });
+    entry.arguments = Some(Arguments {
+        text: "{\"path\":\"/tmp/a\"}".into(),
+        truncated: false,
+    });
     entry
 }

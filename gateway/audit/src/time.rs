@@ -41,7 +41,15 @@ impl Utc {
 
     /// `20261120T101112.123456Z`: sorts as the time does and is safe in a file name.
     pub(crate) fn file_name(self) -> String {
-        let Self { year, month, day, hour, minute, second, micros } = self;
+        let Self {
+            year,
+            month,
+            day,
+            hour,
+            minute,
+            second,
+            micros,
+        } = self;
         format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}.{micros:06}Z")
     }
 
@@ -75,7 +83,15 @@ pub(crate) fn parse_micros(text: &str) -> Option<u64> {
     }
     let mut at = 0_usize;
     let mut values = [0_u64; 7];
-    let layout = [(4, b'-'), (2, b'-'), (2, b'T'), (2, b':'), (2, b':'), (2, b'.'), (6, b'Z')];
+    let layout = [
+        (4, b'-'),
+        (2, b'-'),
+        (2, b'T'),
+        (2, b':'),
+        (2, b':'),
+        (2, b'.'),
+        (6, b'Z'),
+    ];
     for (value, (width, after)) in values.iter_mut().zip(layout) {
         for byte in bytes.get(at..at + width)? {
             if !byte.is_ascii_digit() {
@@ -90,7 +106,13 @@ pub(crate) fn parse_micros(text: &str) -> Option<u64> {
         at += 1;
     }
     let [year, month, day, hour, minute, second, micros] = values;
-    if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+    if year < 1970
+        || !(1..=12).contains(&month)
+        || !(1..=31).contains(&day)
+        || hour > 23
+        || minute > 59
+        || second > 60
+    {
         return None;
     }
     let seconds = days(year, month, day) * DAY + hour * 3_600 + minute * 60 + second;
@@ -107,7 +129,11 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * of_year + 2) / 153;
     let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
@@ -143,9 +169,18 @@ mod tests {
     fn known_times() {
         assert_eq!(at(0, 0).rfc3339(), "1970-01-01T00:00:00.000000Z");
         assert_eq!(at(951_782_400, 1).rfc3339(), "2000-02-29T00:00:00.000001Z");
-        assert_eq!(at(1_700_000_000, 999_999).rfc3339(), "2023-11-14T22:13:20.999999Z");
-        assert_eq!(at(u64::from(u32::MAX) * 100, 0).rfc3339(), "9999-12-31T23:59:59.000000Z");
-        assert_eq!(Utc::of(UNIX_EPOCH - Duration::from_secs(5)).rfc3339(), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(
+            at(1_700_000_000, 999_999).rfc3339(),
+            "2023-11-14T22:13:20.999999Z"
+        );
+        assert_eq!(
+            at(u64::from(u32::MAX) * 100, 0).rfc3339(),
+            "9999-12-31T23:59:59.000000Z"
+        );
+        assert_eq!(
+            Utc::of(UNIX_EPOCH - Duration::from_secs(5)).rfc3339(),
+            "1970-01-01T00:00:00.000000Z"
+        );
         assert_eq!(parse_micros("2023-11-14 22:13:20.999999Z"), None);
     }
 

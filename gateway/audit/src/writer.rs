@@ -157,9 +157,13 @@ impl Writer {
             match &*item {
                 Item::Decision(entry) => {
                     self.decisions += 1;
-                    self.chain.push(&mut self.buffer, |out, place| encode::decision(out, place, entry));
+                    self.chain.push(&mut self.buffer, |out, place| {
+                        encode::decision(out, place, entry);
+                    });
                 }
-                Item::Event(event) => self.chain.push(&mut self.buffer, |out, place| encode::event(out, place, event)),
+                Item::Event(event) => self.chain.push(&mut self.buffer, |out, place| {
+                    encode::event(out, place, event);
+                }),
             }
             records += 1;
         }
@@ -173,20 +177,29 @@ impl Writer {
         if self.durability == Durability::Fsync {
             sync(&mut *self.sink)?;
         }
-        self.queue.set_durable(self.chain.next_seq().saturating_sub(1));
+        self.queue
+            .set_durable(self.chain.next_seq().saturating_sub(1));
         Ok(())
     }
 
     /// Stops in time: before the disk is so full that even the reason cannot be told.
     fn look(&mut self) -> Result<(), Failure> {
-        self.since_look = self.since_look.saturating_add(u64::try_from(self.buffer.len()).unwrap_or(u64::MAX));
+        self.since_look = self
+            .since_look
+            .saturating_add(u64::try_from(self.buffer.len()).unwrap_or(u64::MAX));
         if self.reserve == 0 || self.since_look < SPACE_STEP {
             return Ok(());
         }
         self.since_look = 0;
-        let free = self.sink.free().map_err(|error| Failure::Write(error.to_string()))?;
+        let free = self
+            .sink
+            .free()
+            .map_err(|error| Failure::Write(error.to_string()))?;
         if free < self.reserve {
-            return Err(Failure::Space { free, reserve: self.reserve });
+            return Err(Failure::Space {
+                free,
+                reserve: self.reserve,
+            });
         }
         Ok(())
     }
@@ -195,12 +208,18 @@ impl Writer {
         let seq = self.chain.next_seq();
         let decisions = self.decisions;
         self.buffer.clear();
-        self.chain.push(&mut self.buffer, |out, place| encode::stop(out, place, SystemTime::now(), decisions));
+        self.chain.push(&mut self.buffer, |out, place| {
+            encode::stop(out, place, SystemTime::now(), decisions);
+        });
         self.chain.seal(&mut self.buffer);
         write_all(&mut *self.sink, &self.buffer)?;
         sync(&mut *self.sink)?;
         self.queue.set_durable(seq);
-        Ok(Closed { seq, decisions, hash: self.chain.head() })
+        Ok(Closed {
+            seq,
+            decisions,
+            hash: self.chain.head(),
+        })
     }
 }
 
@@ -209,5 +228,229 @@ struct FailOnDrop<'a>(&'a Queue);
 impl Drop for FailOnDrop<'_> {
     fn drop(&mut self) {
         self.0.fail();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::GENESIS;
+    use crate::encode::Place;
+    use crate::log::Log;
+    use crate::testing::entry;
+    use crate::{AppendError, Sign, SigningKey, Ticket};
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    type Step = Box<dyn FnMut(usize) -> Result<usize, Errno> + Send>;
+
+    /// A sink whose every write is answered by `step` (given the length), and whose sync may fail.
+    struct Faulty {
+        step: Step,
+        sync: Result<(), Errno>,
+        free: u64,
+        written: Arc<Mutex<Vec<u8>>>,
+        calls: Arc<AtomicU32>,
+    }
+
+    impl Sink for Faulty {
+        fn write(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+            let count = (self.step)(bytes.len())?;
+            self.written
+                .lock()
+                .unwrap()
+                .extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn sync(&mut self) -> Result<(), Errno> {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+            self.sync
+        }
+
+        fn free(&mut self) -> Result<u64, Errno> {
+            Ok(self.free)
+        }
+    }
+
+    struct Rig {
+        log: Log,
+        written: Arc<Mutex<Vec<u8>>>,
+        calls: Arc<AtomicU32>,
+        hooks: Arc<AtomicU32>,
+    }
+
+    fn rig(durability: Durability, step: Step, sync: Result<(), Errno>, free: u64) -> Rig {
+        let (written, calls, hooks) =
+            <(Arc<Mutex<Vec<u8>>>, Arc<AtomicU32>, Arc<AtomicU32>)>::default();
+        let counted = Arc::clone(&hooks);
+        let key = SigningKey::from_seed(&[1; 32]).unwrap();
+        let sink = Faulty {
+            step,
+            sync,
+            free,
+            written: Arc::clone(&written),
+            calls: Arc::clone(&calls),
+        };
+        let writer = Writer {
+            queue: Arc::new(Queue::new(64, 1 << 20, 1)),
+            chain: Chain::new(key, Sign::Group, Place { seq: 1, group: 1 }, GENESIS),
+            sink: Box::new(sink),
+            durability,
+            reserve: 100,
+            hook: Box::new(move || {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }),
+            buffer: Vec::new(),
+            decisions: 0,
+            since_look: SPACE_STEP,
+        };
+        Rig {
+            log: Log::start(writer, "test".into()).unwrap(),
+            written,
+            calls,
+            hooks,
+        }
+    }
+
+    fn wait_for_failure(rig: &Rig) {
+        while !rig.log.has_failed() || rig.hooks.load(Ordering::SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    fn append(rig: &Rig) -> Ticket {
+        rig.log.append(entry(1)).unwrap()
+    }
+
+    #[test]
+    fn short_and_interrupted_writes_go_on() {
+        let mut turn = 0;
+        let step: Step = Box::new(move |length| {
+            turn += 1;
+            if turn % 2 == 0 {
+                Err(Errno::INTR)
+            } else {
+                Ok(length.min(7))
+            }
+        });
+        let rig = rig(Durability::Flush, step, Ok(()), 1 << 30);
+        for _ in 0..20 {
+            let _ = append(&rig);
+        }
+        let closed = rig.log.close().unwrap();
+        assert_eq!((closed.decisions, closed.seq), (20, 21));
+        assert_eq!(
+            rig.written
+                .lock()
+                .unwrap()
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count(),
+            21
+        );
+        assert_eq!(rig.log.close(), Ok(closed));
+    }
+
+    #[test]
+    fn a_full_disk_is_final() {
+        let mut room = 1_000;
+        let step: Step = Box::new(move |length| {
+            let count = length.min(room);
+            room -= count;
+            if count == 0 {
+                Err(Errno::NOSPC)
+            } else {
+                Ok(count)
+            }
+        });
+        let rig = rig(Durability::Flush, step, Ok(()), 1 << 30);
+        let first = append(&rig);
+        while !rig.log.is_recorded(first) {
+            std::thread::yield_now();
+        }
+        let second = append(&rig);
+        while !rig.log.has_failed() {
+            std::thread::yield_now();
+        }
+        assert!(rig.log.is_recorded(first) && !rig.log.is_recorded(second));
+        assert_eq!(rig.log.append(entry(3)), Err(AppendError::Failed));
+        assert!(matches!(rig.log.close(), Err(Failure::Write(_))));
+        assert_eq!(
+            rig.written.lock().unwrap().len(),
+            1_000,
+            "nothing more was tried"
+        );
+    }
+
+    #[test]
+    fn a_failed_sync_is_never_repeated() {
+        let rig = rig(Durability::Fsync, Box::new(Ok), Err(Errno::IO), 1 << 30);
+        let ticket = append(&rig);
+        wait_for_failure(&rig);
+        assert!(!rig.log.is_recorded(ticket));
+        assert_eq!(rig.log.status(), Err(AppendError::Failed));
+        assert!(matches!(rig.log.close(), Err(Failure::Sync(_))));
+        assert_eq!(rig.calls.load(Ordering::Relaxed), 2, "one write, one sync");
+    }
+
+    #[test]
+    fn the_reserve_is_kept() {
+        let rig = rig(Durability::ASYNC, Box::new(Ok), Ok(()), 99);
+        let ticket = append(&rig);
+        wait_for_failure(&rig);
+        assert!(!rig.log.is_recorded(ticket));
+        assert_eq!(
+            rig.log.close(),
+            Err(Failure::Space {
+                free: 99,
+                reserve: 100
+            })
+        );
+        assert!(rig.written.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_dead_writer_is_a_failed_log() {
+        let rig = rig(
+            Durability::Flush,
+            Box::new(|_| panic!("on purpose")),
+            Ok(()),
+            1 << 30,
+        );
+        let _ = append(&rig);
+        while !rig.log.has_failed() {
+            std::thread::yield_now();
+        }
+        assert_eq!(rig.log.append(entry(2)), Err(AppendError::Failed));
+        assert_eq!(rig.log.close(), Err(Failure::Died));
+    }
+
+    #[test]
+    fn a_group_is_one_write() {
+        let rig = rig(
+            Durability::Async {
+                interval: std::time::Duration::from_secs(60),
+            },
+            Box::new(Ok),
+            Ok(()),
+            1 << 30,
+        );
+        for _ in 0..32 {
+            let _ = append(&rig);
+        }
+        rig.log.close().unwrap();
+        let written = rig.written.lock().unwrap();
+        let signatures = written
+            .windows(7)
+            .filter(|window| *window == b",\"sig\":")
+            .count();
+        // Half a queue wakes the writer, so there may be two groups; the stop is one more.
+        assert!((2..=3).contains(&signatures), "{signatures}");
+        assert_eq!(
+            rig.calls.load(Ordering::Relaxed),
+            u32::try_from(signatures).unwrap() + 1
+        );
     }
 }
