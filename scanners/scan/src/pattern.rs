@@ -11,7 +11,8 @@ use mcpf_vectorscan::Flags;
 use regex_automata::meta::{self, Regex};
 use regex_automata::nfa::thompson::WhichCaptures;
 use regex_automata::util::syntax;
-use regex_syntax::hir::{Class, ClassUnicode, Hir, HirKind, Look};
+use regex_syntax::hir::{Class, Hir, HirKind, Look};
+use regex_syntax::utf8::{Utf8Sequence, Utf8Sequences};
 
 use crate::spec::{Anchor, PatternSpec};
 
@@ -164,13 +165,11 @@ fn concat_requires(parts: &[Hir], needle: &[u8]) -> bool {
     for part in parts {
         let (bytes, open) = match part.kind() {
             HirKind::Empty | HirKind::Look(_) => continue,
-            HirKind::Repetition(repetition) => match exact(&repetition.sub) {
-                Some(bytes) => (
-                    Some(bytes.repeat(least(repetition.min))),
-                    repetition.max != Some(repetition.min),
-                ),
-                None => (None, true),
-            },
+            HirKind::Repetition(repetition) if repetition.min == 0 => (None, false),
+            HirKind::Repetition(repetition) => (
+                exact(&repetition.sub).map(|bytes| bytes.repeat(least(repetition.min))),
+                repetition.max != Some(repetition.min),
+            ),
             _ => (exact(part), false),
         };
         match bytes {
@@ -180,7 +179,7 @@ fn concat_requires(parts: &[Hir], needle: &[u8]) -> bool {
                     return true;
                 }
                 if open {
-                    // More copies may follow, and what comes next stands after the last of them.
+                    // What comes next stands after the last copy, if there must be one.
                     run = bytes;
                 }
             }
@@ -266,6 +265,11 @@ fn print_class(class: &Class, out: &mut String) -> Result<(), String> {
         }
         // Alternatives that are single characters, some outside ASCII: as alternative UTF-8.
         Class::Unicode(unicode) => {
+            if unicode.iter().map(|range| range.len()).sum::<usize>() > MAX_CHARS {
+                return Err(format!(
+                    "Unicode classes are not supported, only {MAX_CHARS} characters in a row of `|`"
+                ));
+            }
             let mut sequences = unicode
                 .ranges()
                 .iter()
@@ -342,7 +346,7 @@ mod tests {
         assert_eq!(printed(r"[[a-f]&&[^c]]z"), r"[a-bd-f]z");
         assert_eq!(printed("é"), r"\xc3\xa9");
         assert_eq!(printed("x(é|а)"), r"x(?:[\xc3][\xa9]|[\xd0][\xb0])");
-        assert_eq!(printed("(?:é|è){2}"), r"(?:\xc3\xa8|\xc3\xa9){2}");
+        assert_eq!(printed("(?:é|è){2}"), r"(?:[\xc3][\xa8-\xa9]){2}");
     }
 
     #[test]

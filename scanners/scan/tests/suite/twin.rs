@@ -99,6 +99,7 @@ fn pattern() -> impl Strategy<Value = String> {
         Just(".".to_owned()),
         Just(r"\s".to_owned()),
         Just("(?:a|)".to_owned()),
+        Just("(?:é|b|ж)".to_owned()),
     ];
     leaf.prop_recursive(3, 12, 4, |inner| {
         prop_oneof![
@@ -118,7 +119,7 @@ proptest! {
     fn any_pattern_means_the_same_to_both_libraries(
         pattern in pattern(),
         caseless: bool,
-        texts in proptest::collection::vec("[abAB .\u{e9}\n-]{0,40}", 1..4),
+        texts in proptest::collection::vec("[abAB .\u{e9}\u{436}\n-]{0,40}", 1..4),
     ) {
         let spec = RuleSpec::new("A-001", Family::Content, Severity::Low, Action::Alert).pattern(&pattern, caseless);
         // Patterns that match the empty string and the like are refused.
