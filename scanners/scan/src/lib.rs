@@ -10,6 +10,7 @@
 
 mod anchors;
 mod confirm;
+mod destination;
 mod engine;
 mod frame;
 mod joined;
@@ -21,6 +22,7 @@ mod validate;
 mod views;
 
 pub use anchors::MIN_DIGITS;
+pub use destination::{AddressClass, Destination, destinations};
 pub use engine::{BuildError, Engine, Outcome, ScanError, Scratch, Text};
 pub use pattern::{MAX_EXTENSION, MAX_WIDTH};
 pub use spec::{Anchor, PatternSpec, RuleSpec, SurfaceSet, ViewSet};

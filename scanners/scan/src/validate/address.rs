@@ -9,7 +9,7 @@ use url::{Host, Url};
 
 /// Private, loopback, link-local, carrier-grade, benchmark, multicast, broadcast or unspecified,
 /// or a name for one of these.
-pub(super) fn is_private(text: &[u8]) -> bool {
+pub(crate) fn is_private(text: &[u8]) -> bool {
     host(text).is_some_and(|host| match host {
         Found::Address(ip) => special(ip),
         Found::Name(name) => {
@@ -19,13 +19,34 @@ pub(super) fn is_private(text: &[u8]) -> bool {
 }
 
 /// The metadata service of a cloud.
-pub(super) fn is_metadata(text: &[u8]) -> bool {
+pub(crate) fn is_metadata(text: &[u8]) -> bool {
     host(text).is_some_and(|host| match host {
         Found::Address(ip) => metadata(ip),
         Found::Name(name) => {
             METADATA_NAMES.contains(&name.as_str())
                 || embedded(&name).is_some_and(|v4| metadata(IpAddr::V4(v4)))
         }
+    })
+}
+
+/// This machine itself.
+pub(crate) fn is_loopback(text: &[u8]) -> bool {
+    host(text).is_some_and(|host| match host {
+        Found::Address(ip) => ip.is_loopback(),
+        Found::Name(name) => {
+            matches!(
+                name.as_str(),
+                "localhost" | "localhost.localdomain" | "ip6-localhost" | "ip6-loopback"
+            ) || name.ends_with(".localhost")
+        }
+    })
+}
+
+/// The host in the form that is compared with lists.
+pub(crate) fn name_of_host(text: &[u8]) -> Option<String> {
+    Some(match host(text)? {
+        Found::Address(ip) => ip.to_string(),
+        Found::Name(name) => name,
     })
 }
 

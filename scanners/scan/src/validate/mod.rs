@@ -20,7 +20,7 @@
 //! | `min_digits` | count | it has at least that many ASCII digits |
 //! | `mixed` | | it has an upper-case letter, a lower-case letter and a digit |
 
-mod address;
+pub(crate) mod address;
 mod contact;
 mod identity;
 mod jwt;
