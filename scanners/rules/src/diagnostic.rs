@@ -45,9 +45,9 @@ pub enum Code {
     Pattern,
     /// `R008`: a pattern whose matches may be too long, or empty.
     Width,
-    /// `R009`: an anchor the database cannot honour.
+    /// `R009`: `^`, `$` or another assertion a scan over joined texts cannot honour.
     Look,
-    /// `R010`: class syntax that the two engines read differently, or non-ASCII inside a class.
+    /// `R010`: non-ASCII inside a class.
     Class,
     /// `R011`: a branch without a required literal worth searching for.
     Literal,

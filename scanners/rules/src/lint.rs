@@ -2,13 +2,14 @@
 //! one thing to the prefilter and another to the confirming engine; missing examples; ids used
 //! twice. Rules enter, diagnostics leave; nothing is matched and nothing is changed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use mcpf_model::{Action, Severity};
+use mcpf_scan::{Anchor, PatternSpec};
 
 use crate::diagnostic::{At, Code, Diagnostic, Place};
 use crate::pattern::{self, MAX_WIDTH, Syntax};
-use crate::rule::{Anchor, Pattern, Rule};
+use crate::rule::Rule;
 
 /// Shortest literal worth a place in the database, in bytes.
 const MIN_LITERAL: usize = 4;
@@ -20,7 +21,7 @@ const MIN_SHORT_LITERAL: usize = 3;
 const MAX_KEYWORD: usize = 64;
 
 /// Longest match of `extend`, in bytes.
-const MAX_EXTEND: usize = 16 * 1024;
+const MAX_EXTEND: usize = mcpf_scan::MAX_EXTENSION;
 
 /// Everything wrong with `rules`, in file order. Pass all rules that will be loaded together:
 /// ids are compared across files.
@@ -103,7 +104,7 @@ impl Linter<'_> {
     }
 
     /// Checks one pattern; true when it needs the short-literal exception.
-    fn pattern(&mut self, at: &At<Pattern>) -> bool {
+    fn pattern(&mut self, at: &At<PatternSpec>) -> bool {
         let pattern = &at.value;
         let analysis = match pattern::analyse(&pattern.text, pattern.caseless, pattern.dotall) {
             Ok(analysis) => analysis,
@@ -143,7 +144,7 @@ impl Linter<'_> {
                     place,
                     Code::Look,
                     message,
-                    "use `\\b` or a bounded class; `^` only where a match begins",
+                    "texts are scanned joined and their ends cannot be seen; use `\\b` or a bounded class",
                 ),
                 Syntax::Class(message) => self.report(
                     place,
@@ -182,7 +183,7 @@ impl Linter<'_> {
     }
 
     /// Checks the required literals; true when the exception was needed and used.
-    fn literal(&mut self, place: Place, required: &[Vec<u8>]) -> bool {
+    fn literal(&mut self, place: Place, required: &BTreeSet<Vec<u8>>) -> bool {
         let worst = required
             .iter()
             .min_by_key(|literal| (pattern::weight(literal), literal.len()));

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use mcpf_model::ByteSize;
 
+use crate::check;
 use crate::diagnostic::{Code, Diagnostic, Place};
 use crate::lint::lint;
 use crate::raw;
-use crate::rule::{self, Rule, Source};
+use crate::rule::{Rule, Source};
 
 /// Largest rule file. Default and limit 1 MiB; a longer one is refused before it is parsed.
 pub const MAX_FILE: ByteSize = ByteSize::mib(1);
@@ -45,7 +46,7 @@ pub fn parse(yaml: &str, file: &str) -> Result<Vec<Rule>, Vec<Diagnostic>> {
             at.value,
         )]
     })?;
-    rule::check(raw, &source)
+    check::check(raw, &source)
 }
 
 /// Reads and lints one rule file from disk.

@@ -62,21 +62,47 @@ pub(crate) struct Lint {
     pub(crate) reason: String,
 }
 
-/// A check on the matched text, by the name it has in rule files.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Validator {
-    Luhn,
-    Iban,
-    Ssn,
-    Email,
-    Phone,
-    Entropy(f64),
-    NotPlaceholder,
-    PrivateAddress,
-    MetadataAddress,
-    Base64Json,
-    Crc32Github,
+/// A check on the matched text: its name, or a map of its name to its argument.
+#[derive(Debug)]
+pub(crate) struct Validator {
+    pub(crate) name: String,
+    pub(crate) argument: Option<f64>,
+}
+
+impl<'de> Deserialize<'de> for Validator {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValidatorVisitor)
+    }
+}
+
+struct ValidatorVisitor;
+
+impl<'de> Visitor<'de> for ValidatorVisitor {
+    type Value = Validator;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a validator, or a map of one name to a number")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Validator, E> {
+        Ok(Validator {
+            name: name.to_owned(),
+            argument: None,
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Validator, A::Error> {
+        let Some((name, argument)) = map.next_entry::<String, f64>()? else {
+            return Err(A::Error::custom("an empty validator"));
+        };
+        if map.next_key::<String>()?.is_some() {
+            return Err(A::Error::custom("one validator a list item"));
+        }
+        Ok(Validator {
+            name,
+            argument: Some(argument),
+        })
+    }
 }
 
 /// A pattern: a bare string, or a map with options.
@@ -136,10 +162,6 @@ impl<'de> Visitor<'de> for EitherVisitor {
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Either, E> {
         Ok(Either::Text(text.to_owned()))
-    }
-
-    fn visit_string<E: serde::de::Error>(self, text: String) -> Result<Either, E> {
-        Ok(Either::Text(text))
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<Either, E> {
