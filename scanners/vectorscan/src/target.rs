@@ -75,7 +75,7 @@ impl Target {
     }
 }
 
-/// Version of the linked library, as it calls itself: `5.4.13 2026-08-21`.
+/// Version of the linked library and the day it was built, as it calls itself: `5.4.13 2026-08-21`.
 #[must_use]
 pub fn version() -> &'static str {
     // SAFETY: the function takes nothing and returns a static NUL-terminated string.
