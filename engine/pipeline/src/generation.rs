@@ -19,6 +19,8 @@ pub struct Generation {
     pub engine: Engine,
     /// The limits.
     pub limits: Limits,
+    /// Names the rules: two generations with one rule revision find the same.
+    pub rules: Arc<str>,
 }
 
 impl Generation {
@@ -36,8 +38,10 @@ impl Generation {
         cache: Option<&std::path::Path>,
     ) -> Result<Self, Vec<BuildError>> {
         rules.extend(crate::content::specs(&policy));
+        let engine = Engine::build(rules, cache)?;
         Ok(Self {
-            engine: Engine::build(rules, cache)?,
+            rules: Arc::from(engine.revision()),
+            engine,
             policy,
             limits,
         })

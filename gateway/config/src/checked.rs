@@ -67,7 +67,8 @@ pub struct Rules {
 /// The `audit` section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
-    /// The log file. Default `audit.jsonl` in the state directory.
+    /// The log: a directory with a file for each run, or one file whose name ends in `.jsonl`. Default
+    /// `audit` in the state directory, which any number of gateways may share.
     pub path: PathBuf,
     /// When a record counts as written. Default fsync.
     pub durability: Durability,

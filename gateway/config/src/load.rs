@@ -332,7 +332,7 @@ impl Loader<'_> {
             )
         });
         let queue = take("queue").map(|n| read::whole(n, "queue", 64, 1 << 20, sink));
-        let path = self.state_path(Setting::AuditPath, path, "audit.jsonl", sink);
+        let path = self.state_path(Setting::AuditPath, path, "audit", sink);
         let key = self.state_path(Setting::AuditKey, key, "audit.key", sink);
         let durability = self.choose(Setting::AuditDurability, durability, sink, |n, _, s| {
             n.word("durability", &DURABILITIES, s)

@@ -75,7 +75,7 @@ fn nothing_given_means_the_defaults() {
     assert_eq!(checked.limits, Limits::default());
     assert_eq!(
         checked.audit.path,
-        Path::new("/home/u/.local/state/mcp-firewall/audit.jsonl")
+        Path::new("/home/u/.local/state/mcp-firewall/audit")
     );
     assert_eq!(
         checked.audit.key,

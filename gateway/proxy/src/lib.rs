@@ -1,1 +1,14 @@
-//! Transports: peers on either side of the corridor, and the answers we give ourselves
+//! Transports: peers on either side of the corridor, and the answers we give ourselves.
+//!
+//! Enter: bytes and readiness. Leave: bytes that the corridor released, and answers that
+//! [`respond()`] built; nothing else reaches a peer. Never: a decision about a message.
+
+mod approve;
+mod respond;
+mod stdio;
+
+pub use approve::{Approver, Nobody, Terminal, Ticket, Word, plain};
+pub use respond::{
+    DENIED, DenyAs, FAILED, INVALID_REQUEST, OVERLOADED, PARSE_ERROR, error_code, respond,
+};
+pub use stdio::{Ears, Outlet, Parts, Relay, Waker, WrapError, run};
