@@ -152,6 +152,7 @@ impl Confirm<'_> {
             self.current = (pattern, ix);
             self.retries = 0;
         }
+        let regex = compiled.regex(spec).map_err(|_| ScanError::Unconfirmed)?;
         let haystack = self.joined.bytes(segment);
         let mut at = range.start;
         while at < range.end {
@@ -159,13 +160,10 @@ impl Confirm<'_> {
             let Some(slot) = self.caches.patterns.get_mut(pattern as usize) else {
                 break;
             };
-            let Some(found) = compiled
-                .regex
-                .search_with(cache(slot, &compiled.regex), &input)
-            else {
+            let Some(found) = regex.search_with(cache(slot, regex), &input) else {
                 break;
             };
-            let secret = self.secret(pattern, haystack, found.range(), range.end);
+            let secret = self.secret(pattern, regex, spec, haystack, found.range(), range.end);
             let accepted = spec.validators.iter().all(|validator| {
                 validator.accepts(haystack.get(secret.clone()).unwrap_or_default())
             }) && (rule.keywords.is_empty()
@@ -187,13 +185,12 @@ impl Confirm<'_> {
     fn secret(
         &mut self,
         pattern: u32,
+        regex: &Regex,
+        spec: &RuleSpec,
         haystack: &[u8],
         found: Range<usize>,
         end: usize,
     ) -> Range<usize> {
-        let Some((compiled, _, spec)) = self.engine.pattern(pattern) else {
-            return found;
-        };
         let Some(group) = spec.capture.map(usize::from).filter(|group| *group > 0) else {
             return found;
         };
@@ -206,9 +203,7 @@ impl Confirm<'_> {
         let slots = &mut self.caches.slots;
         slots.clear();
         slots.resize(2 * group + 2, None);
-        let _ = compiled
-            .regex
-            .search_slots_with(cache(slot, &compiled.regex), &input, slots);
+        let _ = regex.search_slots_with(cache(slot, regex), &input, slots);
         match slots.get(2 * group..) {
             Some([Some(start), Some(end)]) => start.get()..end.get(),
             _ => found,

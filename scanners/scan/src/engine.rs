@@ -59,6 +59,9 @@ pub enum ScanError {
     /// There is more text than one scan takes (256 MiB).
     #[error("more text than one scan takes")]
     TooLarge,
+    /// A pattern that could be built before cannot be built now.
+    #[error("a pattern cannot be confirmed")]
+    Unconfirmed,
     /// The matcher failed.
     #[error("the pattern matcher failed: {0}")]
     Matcher(#[from] vectorscan::ScanError),
@@ -168,7 +171,10 @@ impl Engine {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let database = find_with(&specs, &patterns, cache_dir)?;
+        let (database, known) = find_with(&specs, &patterns, cache_dir)?;
+        if !known {
+            try_regexes(&specs, &patterns)?;
+        }
         Ok(Self {
             anchored: anchored(&specs, &patterns),
             widths: patterns
@@ -461,9 +467,9 @@ fn compile_patterns(
 ) {
     let group = spec.capture.filter(|group| *group > 0);
     for (ix, text) in spec.patterns.iter().enumerate() {
-        let fault = match pattern::compile(text, ix, spec.anchor, group.is_some()) {
+        let fault = match pattern::compile(text, ix, spec.anchor) {
             Ok(compiled) => match group {
-                Some(group) if usize::from(group) >= compiled.regex.captures_len() => {
+                Some(group) if usize::from(group) > compiled.groups => {
                     format!("it has no capture group {group}")
                 }
                 _ => {
@@ -514,12 +520,34 @@ fn compile_rule(spec: &RuleSpec, index: u32, errors: &mut Vec<BuildError>) -> Ru
     }
 }
 
-/// Compiles the database of every pattern that a literal anchors.
+/// Builds every regex, to report the ones that cannot be built.
+fn try_regexes(specs: &[RuleSpec], patterns: &[Owned]) -> Result<(), Vec<BuildError>> {
+    let errors: Vec<BuildError> = patterns
+        .iter()
+        .filter_map(|owned| {
+            let spec = specs.get(owned.rule as usize)?;
+            let message = owned.compiled.regex(spec).err()?.to_owned();
+            Some(BuildError::Pattern {
+                rule: Arc::clone(&spec.id),
+                pattern: owned.compiled.place,
+                message,
+            })
+        })
+        .collect();
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(errors)
+    }
+}
+
+/// Compiles the database of every pattern that a literal anchors, and tells whether these very
+/// patterns were compiled before: then their regexes can be built when they are first needed.
 fn find_with(
     specs: &[RuleSpec],
     patterns: &[Owned],
     cache_dir: Option<&Path>,
-) -> Result<Option<vectorscan::Database>, Vec<BuildError>> {
+) -> Result<(Option<vectorscan::Database>, bool), Vec<BuildError>> {
     let spec_of = |owned: &Owned| specs.get(owned.rule as usize);
     let found: Vec<vectorscan::Pattern<'_>> = (0_u32..)
         .zip(patterns)
@@ -530,10 +558,13 @@ fn find_with(
         })
         .collect();
     if found.is_empty() {
-        return Ok(None);
+        return Ok((None, false));
     }
     match vectorscan::load_or_compile(cache_dir, &found, vectorscan::Mode::Block) {
-        Ok(loaded) => Ok(Some(loaded.database)),
+        Ok(loaded) => {
+            let known = matches!(loaded.origin, vectorscan::Origin::Restored);
+            Ok((Some(loaded.database), known))
+        }
         Err(errors) => Err(errors
             .into_iter()
             .map(|error| {

@@ -6,6 +6,7 @@
 //! form of the first, they cannot disagree about a rule. It never sees scanned text.
 
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 
 use mcpf_vectorscan::Flags;
 use regex_automata::meta::{self, Regex};
@@ -14,7 +15,7 @@ use regex_automata::util::syntax;
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 use regex_syntax::utf8::{Utf8Sequence, Utf8Sequences};
 
-use crate::spec::{Anchor, PatternSpec};
+use crate::spec::{Anchor, PatternSpec, RuleSpec};
 
 /// Longest match a pattern may have, in bytes.
 pub const MAX_WIDTH: u32 = 4096;
@@ -34,21 +35,35 @@ const MAX_CHARS: usize = 64;
 /// A pattern ready to confirm with, and the text to find it with.
 #[derive(Debug)]
 pub(crate) struct Compiled {
-    pub(crate) regex: Regex,
+    /// Built when first asked for: hundreds of them cost more at start than a restored database.
+    regex: OnceLock<Result<Regex, String>>,
     pub(crate) max_width: u32,
     /// The same language, or a larger one, for Vectorscan.
     pub(crate) expression: String,
     pub(crate) flags: Flags,
     /// Place among the rule's patterns.
     pub(crate) place: usize,
+    /// Capture groups, the whole match not counted.
+    pub(crate) groups: usize,
 }
 
-/// Reads `spec`, the `place`th pattern of a rule with `anchor` and, if `captures`, capture groups.
+impl Compiled {
+    /// The regex of this pattern of `rule`. Fails only if it takes more than [`REGEX_LIMIT`].
+    pub(crate) fn regex(&self, rule: &RuleSpec) -> Result<&Regex, &str> {
+        let built = self.regex.get_or_init(|| {
+            let spec = rule.patterns.get(self.place).ok_or("no such pattern")?;
+            let captures = rule.capture.is_some_and(|group| group > 0);
+            build(&parse(spec, spec.caseless)?, captures)
+        });
+        built.as_ref().map_err(String::as_str)
+    }
+}
+
+/// Reads `spec`, the `place`th pattern of a rule with `anchor`.
 pub(crate) fn compile(
     spec: &PatternSpec,
     place: usize,
     anchor: Anchor,
-    captures: bool,
 ) -> Result<Compiled, String> {
     let hir = parse(spec, spec.caseless)?;
     let properties = hir.properties();
@@ -88,9 +103,9 @@ pub(crate) fn compile(
     // Vectorscan folds the case itself: its flag on the unfolded form matches no less, and keeps
     // the literals whole.
     print(&parse(spec, false)?, &mut expression)?;
-    let regex = build(&hir, captures)?;
     Ok(Compiled {
-        regex,
+        regex: OnceLock::new(),
+        groups: properties.explicit_captures_len(),
         max_width,
         expression,
         flags: if spec.caseless {
@@ -261,7 +276,7 @@ fn print_class(class: &Class, out: &mut String) -> Result<(), String> {
     match class {
         Class::Bytes(bytes) if bytes.ranges().is_empty() => return Err(EMPTY_CLASS.to_owned()),
         Class::Bytes(bytes) => {
-            print_ranges(bytes.ranges().iter().map(|r| (r.start(), r.end())), out)
+            print_ranges(bytes.ranges().iter().map(|r| (r.start(), r.end())), out);
         }
         // Alternatives that are single characters, some outside ASCII: as alternative UTF-8.
         Class::Unicode(unicode) => {
@@ -333,9 +348,7 @@ mod tests {
     }
 
     fn printed(text: &str) -> String {
-        compile(&spec(text), 0, Anchor::Literal, false)
-            .unwrap()
-            .expression
+        compile(&spec(text), 0, Anchor::Literal).unwrap().expression
     }
 
     #[test]
@@ -362,7 +375,7 @@ mod tests {
             ("(", "unclosed"),
             (r"(?-u:[a&&b])", "never match"),
         ] {
-            let error = compile(&spec(text), 0, Anchor::Literal, false).unwrap_err();
+            let error = compile(&spec(text), 0, Anchor::Literal).unwrap_err();
             assert!(error.contains(word), "{text}: {error}");
         }
     }
@@ -381,11 +394,7 @@ mod tests {
             (r"x:{1,2}//x", Anchor::Url, true),
             (r"(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}", Anchor::Colons, true),
         ] {
-            assert_eq!(
-                compile(&spec(text), 0, anchor, false).is_ok(),
-                good,
-                "{text}"
-            );
+            assert_eq!(compile(&spec(text), 0, anchor).is_ok(), good, "{text}");
         }
     }
 }

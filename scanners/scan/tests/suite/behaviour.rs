@@ -247,3 +247,22 @@ fn an_engine_without_rules_finds_nothing() {
     assert!(Frame::new(&["anything"]).found(&engine).is_empty());
     assert_eq!(engine.revision().len(), 64);
 }
+
+#[test]
+fn a_restored_database_finds_the_same() {
+    let dir = std::env::temp_dir().join(format!("mcpf-scan-cache-{}", std::process::id()));
+    let frame = Frame::new(&[
+        "ignore previous instructions",
+        "AKIAQ3EGRZ7TWBN5XK2P",
+        "card 4111 1111 1111 1111",
+    ]);
+    let found: Vec<_> = (0..2)
+        .map(|_| {
+            let engine = Engine::build(crate::rules::specs(), Some(&dir)).unwrap();
+            frame.found(&engine)
+        })
+        .collect();
+    std::fs::remove_dir_all(&dir).unwrap();
+    assert_eq!(found[0].len(), 3);
+    assert_eq!(found[0], found[1]);
+}
