@@ -67,14 +67,21 @@ pub struct Diagnostic {
     pub help: Option<String>,
 }
 
+impl Diagnostic {
+    /// The stable code people search for, such as `P003`.
+    #[must_use]
+    pub fn code_name(&self) -> String {
+        format!("{}{:03}", self.family, self.code as u8)
+    }
+}
+
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
         if self.at.line > 0 {
             write!(f, ":{}:{}", self.at.line, self.at.column)?;
         }
-        let (family, code) = (self.family, self.code as u8);
-        write!(f, ": error[{family}{code:03}]: {}", self.message)?;
+        write!(f, ": error[{}]: {}", self.code_name(), self.message)?;
         match &self.help {
             Some(help) => write!(f, "\n  help: {help}"),
             None => Ok(()),

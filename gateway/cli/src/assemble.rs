@@ -1,0 +1,124 @@
+//! Configuration in, rooms out.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use mcpf_config::{Checked, Environment, Flags, LogFormat, LogLevel, Request};
+use mcpf_pipeline::Generation;
+use mcpf_rules::Rule;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::print;
+
+/// Reads the configuration and says what is odd about it.
+pub(crate) fn configuration(flags: Flags) -> anyhow::Result<Checked> {
+    let directory = std::env::current_dir().context("cannot tell the working directory")?;
+    let request = Request {
+        flags,
+        environment: Environment::of_process(),
+        directory,
+    };
+    mcpf_config::load(&request).map_err(print::joined)
+}
+
+/// Turns the program's own log on, on standard error.
+pub(crate) fn logging(config: &Checked) {
+    let level = match config.log.level {
+        LogLevel::Off => LevelFilter::OFF,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr())
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour)
+        .with_target(false);
+    // A second call keeps the first log: only tests would notice.
+    let _kept = match config.log.format {
+        LogFormat::Text => builder.compact().try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    if let Some(file) = &config.file {
+        tracing::info!(file = %file.display(), "configuration read");
+    }
+    for variable in &config.unknown_variables {
+        tracing::warn!(
+            variable,
+            "this variable means nothing here: is it misspelt?"
+        );
+    }
+}
+
+/// The rules that are to be used, as configured.
+pub(crate) fn rules(config: &Checked) -> anyhow::Result<Vec<Rule>> {
+    let mut rules = mcpf_rules::builtin_rules().map_err(print::joined)?;
+    for path in &config.rules.paths {
+        let more = if path.is_dir() {
+            mcpf_rules::load_dir(path)
+        } else {
+            mcpf_rules::load_file(path)
+        };
+        rules.extend(more.map_err(print::joined)?);
+    }
+    if !config.rules.paths.is_empty() {
+        let problems = mcpf_rules::lint(&rules);
+        if !problems.is_empty() {
+            return Err(print::joined(problems));
+        }
+    }
+    let known = |id: &str| rules.iter().any(|rule| &*rule.id.value == id);
+    for id in config
+        .rules
+        .disable
+        .iter()
+        .chain(config.rules.overrides.iter().map(|(id, _)| id))
+    {
+        if !known(id) {
+            bail!(
+                "no rule is called `{id}`; `rules.disable` and `rules.overrides` take ids such as `SEC-AWS-001`"
+            );
+        }
+    }
+    let paranoia = config.rules.paranoia.map_or(1, std::num::NonZeroU8::get);
+    rules.retain(|rule| {
+        rule.paranoia <= paranoia && !config.rules.disable.iter().any(|id| **id == *rule.id.value)
+    });
+    for (id, action) in &config.rules.overrides {
+        for rule in rules.iter_mut().filter(|rule| *rule.id.value == **id) {
+            rule.action.value = *action;
+        }
+    }
+    Ok(rules)
+}
+
+/// Policy, rules and limits, compiled. The scan library proves itself first.
+pub(crate) fn generation(config: &Checked) -> anyhow::Result<Generation> {
+    mcpf_vectorscan::self_test().context("the scan library misses matches; refusing to run")?;
+    let specs = mcpf_rules::specs(&rules(config)?);
+    Generation::build(
+        config.plan.clone(),
+        specs,
+        config.limits,
+        config.cache.as_deref(),
+    )
+    .map_err(print::joined)
+}
+
+/// A random name of this run: 16 hex digits.
+pub(crate) fn run_id() -> Arc<str> {
+    // Hash keys are seeded by the system's random source; this is a name, not a secret.
+    use std::hash::{BuildHasher, RandomState};
+    let id = RandomState::new().hash_one((std::process::id(), std::time::SystemTime::now()));
+    Arc::from(format!("{id:016x}"))
+}
+
+/// This program's own path.
+pub(crate) fn this_program() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("cannot tell where this program is")
+}
