@@ -9,6 +9,7 @@
 //! [`Engine::scan_naive`] does the same work with `regex` alone, and the tests hold the two equal.
 
 mod anchors;
+mod build;
 mod confirm;
 mod destination;
 mod engine;
@@ -22,8 +23,9 @@ mod validate;
 mod views;
 
 pub use anchors::MIN_DIGITS;
+pub use build::BuildError;
 pub use destination::{AddressClass, Destination, destinations};
-pub use engine::{BuildError, Engine, Outcome, ScanError, Scratch, Text};
+pub use engine::{Engine, Outcome, ScanError, Scratch, Text};
 pub use pattern::{MAX_EXTENSION, MAX_WIDTH};
 pub use spec::{Anchor, PatternSpec, RuleSpec, SurfaceSet, ViewSet};
 pub use validate::{UnknownValidator, Validator};
