@@ -38,8 +38,13 @@ pub(crate) fn detect<'w>(
         walk.generation
             .engine
             .scan(walk.message.frame(), texts, limits, scratch, walk.findings);
-    if let Err(error) = scanned {
-        return Err(walk.stop(failure(&error)));
+    match scanned {
+        Err(error) => return Err(walk.stop(failure(&error))),
+        Ok(scanned) if scanned.views_truncated => {
+            let mode = walk.generation.policy.mode();
+            walk = walk.object(mode, undecoded())?;
+        }
+        Ok(_) => {}
     }
     egress::allow_by_policy(&mut walk);
     for at in 0..walk.findings.len() {
@@ -93,6 +98,16 @@ fn failure(error: &ScanError) -> Reason {
         code: ReasonCode::Failed,
         rule: None,
         text: format!("the message could not be inspected: {error}"),
+    }
+}
+
+/// Text that decodes to more than may be looked at does not pass unseen.
+fn undecoded() -> Reason {
+    Reason {
+        stage: Stage::Wire,
+        code: ReasonCode::Overloaded,
+        rule: Some("max_view_factor".into()),
+        text: "the message holds more encoded text than may be decoded".to_owned(),
     }
 }
 

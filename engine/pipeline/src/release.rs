@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use mcpf_model::{
-    Action, Direction, MessageKind, ProtocolVersion, Reason, ReasonCode, Stage, Verdict,
+    Action, Direction, MessageKind, Mode, ProtocolVersion, Reason, ReasonCode, Stage, Verdict,
 };
 use mcpf_wire::{Edit, Parser, apply, merge};
 
@@ -38,7 +38,13 @@ pub(crate) fn release<'f>(
         }
         walk.note_findings();
     }
-    let redactions = engine.redactions(walk.findings.iter());
+    // Shadow mode changes nothing, not even a secret: what it would have done is in the record.
+    let enforced = walk.generation.policy.mode() == Mode::Enforce;
+    let redactions = engine.redactions(
+        walk.findings
+            .iter()
+            .filter(|f| enforced && f.action == Action::Redact),
+    );
     let redacted = !redactions.is_empty() || !walk.edits.is_empty();
     let bytes = if redacted {
         let mut own: Vec<Edit> = redactions
