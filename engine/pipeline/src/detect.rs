@@ -132,7 +132,7 @@ pub(crate) fn blocked_by(walk: &Walk<'_>, stage: Stage, finding: &Finding) -> Re
         Family::Pii => "personal data",
         Family::Exfil => "an exfiltration attempt",
         Family::Egress => "a forbidden destination",
-        Family::Command => "a dangerous command",
+        Family::Command => "a dangerous command or path",
         Family::Tool => "poisoned tool metadata",
         Family::Content => "forbidden content",
     };

@@ -62,7 +62,7 @@ pub(crate) fn permit<'w>(
         Effect::Allow | Effect::Audit => {}
         Effect::Redact => walk.redact_all = true,
         Effect::Prompt if decision.mode == Mode::Enforce => {
-            asked = Some((decision.rule, decision.message))
+            asked = Some((decision.rule, decision.message));
         }
         Effect::Prompt | Effect::Deny => {
             let reason = refusal(&walk, &decision);

@@ -6,9 +6,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use mcpf_config::{Flags, Setting};
 
-/// Security gateway for AI agents: inspects every MCP message in both directions.
+/// What was typed.
 #[derive(Debug, Parser)]
-#[command(name = "mcp-firewall", version, about, propagate_version = true)]
+#[command(
+    name = "mcp-firewall",
+    version,
+    about = "Security gateway for AI agents: inspects every MCP message in both directions",
+    propagate_version = true
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -202,7 +202,7 @@ fn prose(size: usize) -> String {
             .and_then(|at| WORDS.get(at))
             .unwrap_or(&"the");
         text.push_str(word);
-        text.push(if state % 11 == 0 { '.' } else { ' ' });
+        text.push(if state.is_multiple_of(11) { '.' } else { ' ' });
     }
     text.truncate(size);
     text

@@ -29,7 +29,7 @@ const FLUSH_GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum WrapError {
     /// The command could not be started.
-    #[error("cannot start `{command}`: {source}")]
+    #[error("cannot start `{command}`")]
     Start {
         /// The command as typed.
         command: String,
@@ -37,7 +37,7 @@ pub enum WrapError {
         source: io::Error,
     },
     /// A system call that this program needs failed.
-    #[error("cannot {doing}: {source}")]
+    #[error("cannot {doing}")]
     System {
         /// What was being done.
         doing: &'static str,
