@@ -6,8 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use mcpf_vectorscan::differential::{Twin, run, run_bytes};
-use mcpf_vectorscan::{Flags, target, version};
+use mcpf_vectorscan::differential::{Refused, Twin, run, run_bytes, run_patterns};
+use mcpf_vectorscan::{Flags, Pattern, target, version};
 use regex::bytes::RegexBuilder;
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -24,12 +24,14 @@ fn no_match_is_missed() {
     let seed = setting("MCPF_DIFFERENTIAL_SEED", 1);
     let report = run(seed, cases).unwrap();
     println!(
-        "library {} for {}, seed {seed}: {} cases, {} match ends, {} extra, {} sets skipped",
+        "library {} for {}, seed {seed}: {} cases, {} match ends, {} extra, \
+         {} missed by the known defect, {} sets skipped",
         version(),
         target(),
         report.cases,
         report.matches,
         report.extra,
+        report.known,
         report.skipped
     );
     for miss in &report.misses {
@@ -53,6 +55,34 @@ fn a_fuzzers_bytes_drive_the_same_oracle() {
         let report = run_bytes(&bytes).unwrap();
         assert!(report.misses.is_empty(), "{:?}", report.misses);
     }
+}
+
+#[test]
+fn given_patterns_are_held_to_the_oracle() {
+    let patterns = [
+        Pattern::new(9, r"\bsk-[a-z0-9]{8,24}\b"),
+        Pattern::new(9, "(?:ignore|disregard) {1,3}(?:all )?previous").with_flags(Flags::CASELESS),
+        Pattern::new(9, "a.{0,40}z").with_flags(Flags::DOTALL),
+        Pattern::new(9, "(?:key|token|secret)[=:] ?[A-Za-z0-9_-]{20}"),
+    ];
+    let report = run_patterns(&patterns, 1, 200).unwrap();
+    assert!(report.misses.is_empty(), "{:?}", report.misses);
+    assert!(report.matches > report.cases, "{report:?}");
+    let refused = run_patterns(&[Pattern::new(0, "a(")], 1, 1);
+    assert!(matches!(refused, Err(Refused::Compile(_))));
+}
+
+/// When a new version of the library passes, the exception for the known
+/// defect can go.
+#[test]
+fn the_known_defect_is_still_there() {
+    let defective = [Pattern::new(
+        0,
+        "(?:a|bc|qwertyuiopsdfghjk)needle[0-9]{1,5}",
+    )];
+    assert!(!run_patterns(&defective, 1, 200).unwrap().misses.is_empty());
+    let sound = [Pattern::new(0, "(?:a|bc|qwertyuiopsdfghj)needle[0-9]{1,5}")];
+    assert!(run_patterns(&sound, 1, 200).unwrap().misses.is_empty());
 }
 
 /// All ends by brute force: is there a start such that the pattern matches

@@ -244,6 +244,49 @@ impl Node {
         }
     }
 
+    /// Shortest and longest match, in bytes.
+    fn widths(&self) -> (usize, usize) {
+        let sum = |nodes: &[Self]| {
+            nodes
+                .iter()
+                .map(Self::widths)
+                .fold((0, 0), |(a, b), (c, d)| (a + c, b + d))
+        };
+        match self {
+            Self::Literal(bytes) => (bytes.len(), bytes.len()),
+            Self::Class(_) => (1, 1),
+            Self::Concat(nodes) => sum(nodes),
+            Self::Alternation(nodes) => nodes
+                .iter()
+                .map(Self::widths)
+                .reduce(|(a, b), (c, d)| (a.min(c), b.max(d)))
+                .unwrap_or((0, 0)),
+            Self::Repeat { node, least, most } => {
+                let (shortest, longest) = node.widths();
+                (shortest * least, longest * most)
+            }
+            Self::Boundary => (0, 0),
+        }
+    }
+
+    /// Whether a miss of this pattern can be the known defect: some part of it
+    /// may be one byte, or more than that, in a pattern of more than 16 bytes.
+    pub(super) fn may_be_known_defect(&self) -> bool {
+        self.widths().1 > 16 && self.has_short_choice()
+    }
+
+    fn has_short_choice(&self) -> bool {
+        let (shortest, longest) = self.widths();
+        match self {
+            Self::Literal(_) | Self::Class(_) | Self::Boundary => false,
+            Self::Concat(nodes) => nodes.iter().any(Self::has_short_choice),
+            Self::Alternation(nodes) => {
+                (shortest <= 1 && longest > 1) || nodes.iter().any(Self::has_short_choice)
+            }
+            Self::Repeat { node, .. } => (shortest <= 1 && longest > 1) || node.has_short_choice(),
+        }
+    }
+
     /// Appends a string the pattern matches, but for its `\b`s.
     pub(super) fn member(&self, entropy: &mut Entropy<'_>, flags: Flags, out: &mut Vec<u8>) {
         match self {
