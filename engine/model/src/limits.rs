@@ -29,7 +29,9 @@ impl ByteSize {
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            n if n >= 1024 * 1024 && n % (1024 * 1024) == 0 => write!(f, "{} MiB", n / (1024 * 1024)),
+            n if n >= 1024 * 1024 && n % (1024 * 1024) == 0 => {
+                write!(f, "{} MiB", n / (1024 * 1024))
+            }
             n if n >= 1024 && n % 1024 == 0 => write!(f, "{} KiB", n / 1024),
             n => write!(f, "{n} B"),
         }

@@ -81,6 +81,8 @@ pub enum ReasonCode {
     Overloaded,
     /// We could not decide or record: fail closed.
     Failed,
+    /// Nobody's: a remark on a message that was let through.
+    Noted,
 }
 
 impl ReasonCode {
@@ -93,6 +95,7 @@ impl ReasonCode {
             Self::Denied => "denied",
             Self::Overloaded => "overloaded",
             Self::Failed => "failed",
+            Self::Noted => "noted",
         }
     }
 }

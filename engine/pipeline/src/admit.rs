@@ -107,8 +107,13 @@ fn rate_limit<'w>(
                 code: ReasonCode::Overloaded,
                 rule: Some(format!("rate_limit.{}", scope.as_str()).into()),
                 text: format!(
-                    "too many calls for this {}; retry in {}",
-                    scope.as_str(),
+                    "too many calls {}; retry in {}",
+                    match scope {
+                        Scope::Global => "in all",
+                        Scope::Agent => "by this agent",
+                        Scope::Tool => "of this tool",
+                        Scope::AgentTool => "of this tool by this agent",
+                    },
                     seconds(over.retry_after)
                 ),
             };

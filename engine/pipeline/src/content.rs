@@ -2,7 +2,7 @@
 
 use mcpf_model::{Direction, Family, Severity};
 use mcpf_policy::{ContentRule, Plan};
-use mcpf_scan::{PatternSpec, RuleSpec, SurfaceSet};
+use mcpf_scan::{BuildError, Engine, PatternSpec, RuleSpec, SurfaceSet};
 
 /// One rule for each entry of the policy's `content` section.
 pub(crate) fn specs(policy: &Plan) -> Vec<RuleSpec> {
@@ -22,19 +22,27 @@ fn spec(rule: &ContentRule) -> RuleSpec {
         Some(Direction::Outbound) => SurfaceSet::OUTBOUND,
         None => SurfaceSet::ALL,
     };
-    let words = rule.keywords.iter().map(|word| escape(word));
-    spec.patterns = rule
-        .regexes
-        .iter()
-        .cloned()
+    // An expression says itself whether case matters; a keyword is found in any case.
+    let expressions = rule.regexes.iter().map(|text| (text.clone(), false));
+    let words = rule.keywords.iter().map(|word| (escape(word), true));
+    spec.patterns = expressions
         .chain(words)
-        .map(|text| PatternSpec {
+        .map(|(text, caseless)| PatternSpec {
             text,
-            caseless: true,
+            caseless,
             dotall: false,
         })
         .collect();
     spec
+}
+
+/// Whether every content rule of `policy` can be searched for.
+///
+/// # Errors
+///
+/// Every rule that cannot, such as one that may match without end.
+pub fn check_content(policy: &Plan) -> Result<(), Vec<BuildError>> {
+    Engine::build(specs(policy), None).map(drop)
 }
 
 /// A pattern that matches `word` and nothing else.

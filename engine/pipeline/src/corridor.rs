@@ -49,7 +49,10 @@ pub fn inspect<'f>(
     let id = message.id().map(|id| id.to_owned());
     let pending = match (kind, &id) {
         (MessageKind::Response | MessageKind::Error, Some(id)) => {
-            session.in_flight(direction.reverse()).get(id).cloned()
+            session
+                .in_flight(direction.reverse())
+                .answerable(id)
+                .cloned()
         }
         _ => None,
     };
@@ -93,7 +96,7 @@ pub fn inspect<'f>(
         Err(stopped) => {
             let Stopped { blocked, facts } = *stopped;
             if let (MessageKind::Response | MessageKind::Error, Some(id)) = (kind, &facts.id) {
-                session.in_flight_mut(direction.reverse()).finish(id);
+                session.in_flight_mut(direction.reverse()).settle(id);
             }
             Inspection {
                 outcome: Outcome::Block(blocked),

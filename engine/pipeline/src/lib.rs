@@ -31,6 +31,7 @@ mod stages;
 mod walk;
 
 pub use buckets::{Buckets, Gcra, Nanos, OverRate, Rate, Scope};
+pub use content::check_content;
 pub use corridor::inspect;
 pub use generation::{Context, Generation, KillSwitch, Scratch, Shared};
 pub use mcpf_scan::ScanError;

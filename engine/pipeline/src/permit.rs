@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use mcpf_model::{Direction, Family, Finding, MessageKind, Mode, Reason, Stage};
+use mcpf_model::{Direction, Family, Finding, MessageKind, Mode, Reason, ReasonCode, Stage};
 use mcpf_policy::{Call, ChainRule, Decision, Effect};
 
 use crate::arguments::View;
@@ -14,7 +14,7 @@ use crate::detect::Scanned;
 use crate::method::Method;
 use crate::outcome::Question;
 use crate::session::Session;
-use crate::walk::{Step, Walk, denial};
+use crate::walk::{Step, Walk, denial, remark};
 
 /// A message that may go on once nobody needs to be asked about it.
 #[must_use]
@@ -56,10 +56,16 @@ pub(crate) fn permit<'w>(
         && walk.facts.reason.is_none()
     {
         let text = format!("a rule in monitor mode would {} this", shadow.effect);
-        walk.facts.reason = Some(denial(Stage::Policy, Some(shadow.rule.clone()), text));
+        walk.facts.reason = Some(remark(Stage::Policy, Some(shadow.rule.clone()), text));
     }
     match decision.effect {
-        Effect::Allow | Effect::Audit => {}
+        Effect::Allow => {}
+        Effect::Audit => {
+            let text = "policy wants this in the audit".to_owned();
+            walk.facts
+                .reason
+                .get_or_insert(remark(Stage::Policy, decision.rule, text));
+        }
         Effect::Redact => walk.redact_all = true,
         Effect::Prompt if decision.mode == Mode::Enforce => {
             asked = Some((decision.rule, decision.message));
@@ -185,6 +191,10 @@ fn chains<'w>(
                 asked.get_or_insert((Some(Arc::clone(&rule.name)), Some(reason.text.into())));
             }
             _ => {
+                let reason = Reason {
+                    code: ReasonCode::Noted,
+                    ..reason
+                };
                 walk.facts.reason.get_or_insert(reason);
             }
         }

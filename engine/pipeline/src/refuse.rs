@@ -74,7 +74,7 @@ fn instead_of_response(
         IdOfRefused::Known(id) => id.clone(),
         IdOfRefused::Unknown => waiting.only()?.clone(),
     };
-    let pending = waiting.finish(&id)?;
+    let pending = waiting.settle(&id)?;
     Some(Answer {
         direction,
         id: Some(id),

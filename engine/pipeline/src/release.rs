@@ -78,11 +78,19 @@ pub(crate) fn release<'f>(
         apply(frame, walk.message.edits(), &mut out);
         Cow::Owned(out)
     };
-    if redacted && walk.facts.verdict == Verdict::Allow {
-        walk.facts.verdict = Verdict::Redact;
+    if walk.facts.verdict == Verdict::Allow {
+        if redacted {
+            walk.facts.verdict = Verdict::Redact;
+        } else if walk
+            .findings
+            .iter()
+            .any(|finding| finding.action == Action::Redact)
+        {
+            walk.facts.verdict = Verdict::Monitor;
+        }
     }
     let released = Released::new(bytes);
-    remember(&walk, session);
+    remember(&walk, session, question.is_some());
     let answer = walk.answer(ReasonCode::Denied);
     let outcome = match (question, answer) {
         (Some(question), Some(answer)) => Outcome::Hold(Box::new(Held {
@@ -99,7 +107,7 @@ pub(crate) fn release<'f>(
 }
 
 /// What the session must know once the message is gone.
-fn remember(walk: &Walk<'_>, session: &mut Session) {
+fn remember(walk: &Walk<'_>, session: &mut Session, is_held: bool) {
     match walk.kind {
         MessageKind::Request => {
             if let Some(id) = walk.id.clone() {
@@ -108,6 +116,7 @@ fn remember(walk: &Walk<'_>, session: &mut Session) {
                 pending.modern = walk.message_is_modern();
                 pending.steps.clone_from(&walk.steps_awaiting);
                 pending.redact = walk.redact_all;
+                let pending = if is_held { pending.held() } else { pending };
                 session.in_flight_mut(walk.direction).begin(id, pending);
             }
         }
@@ -120,7 +129,7 @@ fn remember(walk: &Walk<'_>, session: &mut Session) {
         }
         MessageKind::Response | MessageKind::Error => {
             if let Some(id) = &walk.id {
-                session.in_flight_mut(walk.direction.reverse()).finish(id);
+                session.in_flight_mut(walk.direction.reverse()).settle(id);
             }
             let initialized = walk.direction == Direction::Outbound
                 && walk.kind == MessageKind::Response

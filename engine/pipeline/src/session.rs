@@ -73,6 +73,11 @@ impl Session {
         self.in_flight_mut(direction).drain()
     }
 
+    /// A person approved the request called `id`: it goes to the peer, which may answer it now.
+    pub fn approved(&mut self, direction: Direction, id: &RequestId) {
+        self.in_flight_mut(direction).approve(id);
+    }
+
     /// Forgets a request that was answered by us.
     pub fn answered(&mut self, direction: Direction, id: &RequestId) {
         self.in_flight_mut(direction).finish(id);
@@ -113,6 +118,14 @@ impl Pending {
         }
     }
 
+    /// The same request while a person is being asked about it.
+    pub(crate) fn held(self) -> Self {
+        Self {
+            state: State::Held,
+            ..self
+        }
+    }
+
     /// What kind of request it is, for whoever answers it.
     #[must_use]
     pub fn answered_call(&self) -> AnsweredCall {
@@ -150,6 +163,8 @@ impl Pending {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    /// A person is being asked: the peer has not seen it and cannot answer it.
+    Held,
     Waiting,
     Cancelled,
 }
@@ -198,12 +213,19 @@ impl InFlight {
         self.map.get(id)
     }
 
+    /// The request called `id`, if the peer has seen it and so may answer it.
+    pub(crate) fn answerable(&self, id: &RequestId) -> Option<&Pending> {
+        self.map
+            .get(id)
+            .filter(|pending| pending.state != State::Held)
+    }
+
     /// Whether the request called `id` is known and was not cancelled.
     #[must_use]
     pub fn awaits(&self, id: &RequestId) -> bool {
         self.map
             .get(id)
-            .is_some_and(|pending| pending.state == State::Waiting)
+            .is_some_and(|pending| pending.state != State::Cancelled)
     }
 
     pub(crate) fn check(&self, id: &RequestId) -> Result<(), Refused> {
@@ -220,6 +242,20 @@ impl InFlight {
         self.map.insert(id, Pending { order, ..pending });
     }
 
+    fn approve(&mut self, id: &RequestId) {
+        if let Some(pending) = self.map.get_mut(id)
+            && pending.state == State::Held
+        {
+            pending.state = State::Waiting;
+        }
+    }
+
+    /// The peer has answered, well or badly. What it has not seen it cannot answer.
+    pub(crate) fn settle(&mut self, id: &RequestId) -> Option<Pending> {
+        self.answerable(id)?;
+        self.finish(id)
+    }
+
     pub(crate) fn finish(&mut self, id: &RequestId) -> Option<Pending> {
         let pending = self.map.remove(id)?;
         if pending.state == State::Cancelled {
@@ -232,7 +268,7 @@ impl InFlight {
     /// come the oldest is forgotten once there are as many as requests may be in flight.
     pub(crate) fn cancel(&mut self, id: &RequestId) {
         if let Entry::Occupied(mut entry) = self.map.entry(id.clone())
-            && entry.get().state == State::Waiting
+            && entry.get().state != State::Cancelled
         {
             entry.get_mut().state = State::Cancelled;
             self.cancelled += 1;
@@ -263,7 +299,7 @@ impl InFlight {
         let mut all: Vec<_> = self
             .map
             .drain()
-            .filter(|(_, pending)| pending.state == State::Waiting)
+            .filter(|(_, pending)| pending.state != State::Cancelled)
             .collect();
         self.cancelled = 0;
         all.sort_by_key(|(_, pending)| pending.order);
@@ -325,6 +361,21 @@ mod tests {
         assert!(flight.finish(&id(1)).is_some());
         assert!(flight.finish(&id(1)).is_none());
         assert_eq!(flight.check(&id(1)), Ok(()));
+    }
+
+    #[test]
+    fn the_peer_cannot_answer_what_it_has_not_seen() {
+        let mut flight = InFlight::new(2);
+        flight.begin(id(1), ping().held());
+        assert_eq!(flight.check(&id(1)), Err(Refused::DuplicateId));
+        assert!(flight.awaits(&id(1)));
+        assert_eq!(flight.only(), None);
+        assert!(flight.answerable(&id(1)).is_none());
+        assert!(flight.settle(&id(1)).is_none());
+        flight.approve(&id(1));
+        assert_eq!(flight.only(), Some(&id(1)));
+        assert!(flight.settle(&id(1)).is_some());
+        assert!(flight.is_empty());
     }
 
     #[test]

@@ -201,6 +201,16 @@ pub(crate) fn denial(stage: Stage, rule: Option<Arc<str>>, text: String) -> Reas
     }
 }
 
+/// A remark by `stage` on a message that goes on.
+pub(crate) fn remark(stage: Stage, rule: Option<Arc<str>>, text: String) -> Reason {
+    Reason {
+        stage,
+        code: ReasonCode::Noted,
+        rule,
+        text,
+    }
+}
+
 /// Facts of a message nothing is known of yet.
 pub(crate) fn blank_facts(direction: Direction, bytes: usize, mode: Mode) -> Facts {
     Facts {

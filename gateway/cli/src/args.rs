@@ -149,7 +149,7 @@ pub(crate) struct WrapArgs {
     /// fsync, flush or async: when a record counts as written [env: MCP_FIREWALL_AUDIT_DURABILITY]
     #[arg(long, value_name = "WHEN")]
     pub(crate) audit_durability: Option<String>,
-    /// The file that signs records, made when missing [env: MCP_FIREWALL_AUDIT_KEY]
+    /// The file that signs records; one called audit.key is made when missing [env: MCP_FIREWALL_AUDIT_KEY]
     #[arg(long, value_name = "FILE")]
     pub(crate) audit_key: Option<PathBuf>,
     /// The file whose existence stops all traffic [env: MCP_FIREWALL_KILL_SWITCH]

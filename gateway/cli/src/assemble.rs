@@ -1,6 +1,6 @@
 //! Configuration in, rooms out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -59,12 +59,12 @@ pub(crate) fn logging(config: &Checked) {
 pub(crate) fn rules(config: &Checked) -> anyhow::Result<Vec<Rule>> {
     let mut rules = mcpf_rules::builtin_rules().map_err(print::joined)?;
     for path in &config.rules.paths {
-        let more = if path.is_dir() {
-            mcpf_rules::load_dir(path)
-        } else {
-            mcpf_rules::load_file(path)
-        };
-        rules.extend(more.map_err(print::joined)?);
+        for file in rule_files(path)? {
+            let text = mcpf_config::read_trusted(&file)
+                .map_err(|diagnostic| anyhow::anyhow!("{diagnostic}"))?;
+            let more = mcpf_rules::parse(&text, &file.display().to_string());
+            rules.extend(more.map_err(print::joined)?);
+        }
     }
     if !config.rules.paths.is_empty() {
         let problems = mcpf_rules::lint(&rules);
@@ -97,9 +97,33 @@ pub(crate) fn rules(config: &Checked) -> anyhow::Result<Vec<Rule>> {
     Ok(rules)
 }
 
+/// The file, or the `.yaml` files of the directory, in order of their names.
+fn rule_files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let entries =
+        std::fs::read_dir(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let file = entry
+            .with_context(|| format!("cannot read `{}`", path.display()))?
+            .path();
+        if file
+            .extension()
+            .is_some_and(|ending| ending == "yaml" || ending == "yml")
+        {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
 /// Policy, rules and limits, compiled. The scan library proves itself first.
 pub(crate) fn generation(config: &Checked) -> anyhow::Result<Generation> {
-    mcpf_vectorscan::self_test().context("the scan library misses matches; refusing to run")?;
+    mcpf_vectorscan::self_test(config.cache.as_deref())
+        .context("the scan library misses matches; refusing to run")?;
     let specs = mcpf_rules::specs(&rules(config)?);
     Generation::build(
         config.plan.clone(),

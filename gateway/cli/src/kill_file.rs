@@ -2,26 +2,32 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
+use mcpf_audit::{Event, Log};
 use mcpf_pipeline::Shared;
 
 /// How often the file is looked for. A switch takes effect on the first message after the look.
 const GLANCE: Duration = Duration::from_millis(100);
 
 /// Looks at once, and from then on in a thread of its own.
-pub(crate) fn watch(file: PathBuf, shared: &Arc<Shared>) -> std::io::Result<()> {
-    shared.kill.set_by_file(exists(&file));
+pub(crate) fn watch(file: PathBuf, shared: &Arc<Shared>, log: Arc<Log>) -> std::io::Result<()> {
+    let began = Instant::now();
+    let mut was = exists(&file);
+    shared.kill.set_by_file(was);
+    if was {
+        record(&log, true, began);
+    }
     let shared = Arc::downgrade(shared);
     std::thread::Builder::new()
         .name("kill-switch".to_owned())
         .spawn(move || {
-            let mut was = false;
             while let Some(shared) = shared.upgrade() {
                 let is = exists(&file);
                 shared.kill.set_by_file(is);
                 if is != was {
                     tracing::warn!(on = is, file = %file.display(), "kill switch");
+                    record(&log, is, began);
                     was = is;
                 }
                 drop(shared);
@@ -29,6 +35,21 @@ pub(crate) fn watch(file: PathBuf, shared: &Arc<Shared>) -> std::io::Result<()> 
             }
         })?;
     Ok(())
+}
+
+fn record(log: &Log, on: bool, began: Instant) {
+    let event = Event {
+        time: SystemTime::now(),
+        monotonic_ns: u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        name: "kill_switch",
+        detail: vec![
+            ("state", if on { "on" } else { "off" }.into()),
+            ("by", "file".into()),
+        ],
+    };
+    if let Err(error) = log.append_event(event) {
+        tracing::error!(%error, "the kill switch could not be recorded");
+    }
 }
 
 /// A file that cannot be looked for counts as there: the switch fails closed.

@@ -49,13 +49,9 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Version { json } => version(json),
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Cli::command(),
-                "mcp-firewall",
-                &mut std::io::stdout(),
-            );
-            Ok(ExitCode::SUCCESS)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "mcp-firewall", &mut script);
+            print::line(String::from_utf8_lossy(&script).trim_end()).map(|()| ExitCode::SUCCESS)
         }
     };
     outcome.unwrap_or_else(|error| {

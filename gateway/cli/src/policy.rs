@@ -30,6 +30,7 @@ pub(crate) fn run(command: &PolicyCommand) -> anyhow::Result<ExitCode> {
 /// Exit status 0 when every file is good, 2 when one is not, 1 when one cannot be read.
 fn validate<'p>(files: impl Iterator<Item = &'p Path>, json: bool) -> anyhow::Result<ExitCode> {
     let mut found: Vec<Diagnostic> = Vec::new();
+    let mut unsearchable: Vec<(String, String)> = Vec::new();
     for file in files {
         let name = file.display().to_string();
         let text = match mcpf_config::read_trusted(file) {
@@ -37,13 +38,19 @@ fn validate<'p>(files: impl Iterator<Item = &'p Path>, json: bool) -> anyhow::Re
             Err(diagnostic) => bail!("{diagnostic}"),
         };
         match Plan::parse(&text, &name) {
-            Ok(_) if !json => print::line(&format!("{name}: ok"))?,
-            Ok(_) => {}
+            Ok(plan) => match mcpf_pipeline::check_content(&plan) {
+                Ok(()) if !json => print::line(&format!("{name}: ok"))?,
+                Ok(()) => {}
+                Err(more) => unsearchable.extend(
+                    more.into_iter()
+                        .map(|error| (name.clone(), error.to_string())),
+                ),
+            },
             Err(more) => found.extend(more),
         }
     }
     if json {
-        let all: Vec<_> = found
+        let mut all: Vec<_> = found
             .iter()
             .map(|d| {
                 json!({
@@ -52,13 +59,21 @@ fn validate<'p>(files: impl Iterator<Item = &'p Path>, json: bool) -> anyhow::Re
                 })
             })
             .collect();
+        all.extend(
+            unsearchable
+                .iter()
+                .map(|(file, message)| json!({"file": file, "message": message})),
+        );
         print::line(&json!({ "diagnostics": all }).to_string())?;
     } else {
         for diagnostic in &found {
             print::note(&diagnostic.to_string());
         }
+        for (file, message) in &unsearchable {
+            print::note(&format!("{file}: error: {message}"));
+        }
     }
-    Ok(if found.is_empty() {
+    Ok(if found.is_empty() && unsearchable.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(2)

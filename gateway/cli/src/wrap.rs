@@ -22,7 +22,7 @@ pub(crate) fn run(args: &WrapArgs) -> anyhow::Result<ExitCode> {
     let ears = Ears::install()?;
     let log = Arc::new(open_log(&config, &generation, &ears.waker()?)?);
     let shared = Arc::new(Shared::default());
-    kill_file::watch(config.kill_switch.clone(), &shared)
+    kill_file::watch(config.kill_switch.clone(), &shared, Arc::clone(&log))
         .context("cannot watch the kill switch")?;
     let principal = match &config.agent {
         Some(agent) => Principal {

@@ -70,7 +70,8 @@ pub struct Audit {
     /// The log: a directory with a file for each run, or one file whose name ends in `.jsonl`. Default
     /// `audit` in the state directory, which any number of gateways may share.
     pub path: PathBuf,
-    /// When a record counts as written. Default fsync.
+    /// When a record counts as written. Default async, which can lose what the last
+    /// `group_interval` brought when this program is killed; the log says so itself.
     pub durability: Durability,
     /// Records of so long a time are made durable together, 0 to 1 s. Default 5 ms.
     pub group_interval: Duration,

@@ -342,7 +342,7 @@ impl Loader<'_> {
         }
         Some(Audit {
             path: path?,
-            durability: durability.unwrap_or(Durability::Fsync),
+            durability: durability.unwrap_or(Durability::Async),
             group_interval: interval.flatten().unwrap_or(Duration::from_millis(5)),
             queue: NonZeroU32::new(queue.flatten().unwrap_or(8_192))?,
             key: key?,

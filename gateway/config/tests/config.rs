@@ -81,7 +81,7 @@ fn nothing_given_means_the_defaults() {
         checked.audit.key,
         Path::new("/home/u/.local/state/mcp-firewall/audit.key")
     );
-    assert_eq!(checked.audit.durability, Durability::Fsync);
+    assert_eq!(checked.audit.durability, Durability::Async);
     assert_eq!(checked.audit.group_interval, Duration::from_millis(5));
     assert_eq!(checked.audit.queue.get(), 8192);
     assert_eq!(
@@ -313,7 +313,7 @@ fn templates_parse_and_fit_the_schema() {
         .load(Flags::new(), &[])
         .unwrap_or_else(|message| panic!("{message}"));
     assert_eq!(checked.agent.as_deref(), Some("claude-code"));
-    assert_eq!(checked.audit.durability, Durability::Fsync);
+    assert_eq!(checked.audit.durability, Durability::Async);
 }
 
 /// A line of settings, its comment sign removed; prose is left out.

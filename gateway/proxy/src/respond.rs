@@ -38,7 +38,8 @@ pub const fn error_code(code: ReasonCode) -> i64 {
         ReasonCode::PeerMisbehaved => INVALID_REQUEST,
         ReasonCode::Denied => DENIED,
         ReasonCode::Overloaded => OVERLOADED,
-        ReasonCode::Failed => FAILED,
+        // A remark refuses nothing; should one ever get here, it is a fault of ours.
+        ReasonCode::Failed | ReasonCode::Noted => FAILED,
     }
 }
 
@@ -95,7 +96,7 @@ fn sentence(reason: &Reason, reference: &str) -> String {
         ReasonCode::Malformed | ReasonCode::PeerMisbehaved => "Refused",
         ReasonCode::Denied => "Blocked",
         ReasonCode::Overloaded => "Held back",
-        ReasonCode::Failed => "Not passed on",
+        ReasonCode::Failed | ReasonCode::Noted => "Not passed on",
     };
     let mut text = format!("{verb} by mcp-firewall: {}", reason.text);
     if let Some(rule) = &reason.rule {

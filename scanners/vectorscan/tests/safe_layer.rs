@@ -575,7 +575,7 @@ fn faults_are_reported_with_a_cache_too() {
 #[test]
 fn the_linked_library_passes() {
     let start = std::time::Instant::now();
-    self_test().unwrap();
+    self_test(None).unwrap();
     println!("self-test: {:?}", start.elapsed());
 }
 

@@ -397,8 +397,12 @@ impl Core {
 
     /// No record, no action: the sender is told instead.
     fn unrecorded(&mut self, direction: Direction, id: Option<RequestId>, error: &AppendError) {
-        self.log_failed = true;
-        tracing::error!(%error, "the audit log cannot record; everything is denied from now on");
+        if matches!(error, AppendError::Full) {
+            tracing::warn!(%error, "denied what could not be recorded");
+        } else {
+            self.log_failed = true;
+            tracing::error!(%error, "the audit log cannot record; everything is denied from now on");
+        }
         let reason = Reason {
             stage: Stage::Audit,
             code: ReasonCode::Failed,
@@ -547,14 +551,22 @@ impl Core {
     }
 
     fn approved(&mut self, waiting: Waiting, by: &str) {
+        if self.context.shared.kill.is_on() {
+            let why = "the kill switch was turned on before a person decided";
+            return self.refuse_held(waiting, why.to_owned());
+        }
         let Waiting {
             held,
             mut facts,
             before,
             ..
         } = waiting;
-        facts.reason = Some(approval(format!("approved by a person ({by})"), &held));
+        let reason = approval(format!("approved by a person ({by})"), &held);
+        facts.reason = Some(Reason { code: ReasonCode::Noted, ..reason });
         let direction = facts.direction;
+        if let Some(id) = held.id() {
+            self.session.approved(direction, id);
+        }
         self.forward(direction, &held.approve(), facts, before);
     }
 
