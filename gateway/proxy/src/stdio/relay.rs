@@ -605,6 +605,10 @@ impl Core {
                 before,
                 ..
             } = waiting;
+            // The server has never seen it, so no late answer is to be let through.
+            if let Some(id) = held.id() {
+                self.session.answered(facts.direction, id);
+            }
             facts.verdict = Verdict::Deny;
             facts.reason = Some(approval(
                 "cancelled by the client before a person decided".to_owned(),
