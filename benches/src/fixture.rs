@@ -101,17 +101,32 @@ fn regex_set(rules: &[RuleSpec]) -> Result<RegexSet, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Names of two syllables and a domain, none of which a haystack holds.
+/// Names of hosts as a feed of threats has them: three or four syllables and one of many endings.
 fn literals() -> Result<Database, String> {
-    const SYLLABLES: [&str; 16] = [
-        "zor", "quil", "vex", "brax", "jup", "mokh", "fyn", "glim", "skarn", "whil", "dax", "ploz",
-        "krev", "thub", "xan", "yod",
+    let syllables: Vec<String> = "bcdfghjklmnpqrstvwz"
+        .chars()
+        .flat_map(|first| "aeiouy".chars().map(move |vowel| format!("{first}{vowel}")))
+        .collect();
+    let endings = [
+        "com", "net", "org", "io", "ru", "xyz", "info", "top", "cn", "shop",
     ];
-    let syllable = |n: usize| SYLLABLES.get(n % SYLLABLES.len()).copied().unwrap_or("zor");
+    // Steps that share no factor with the counts, so that names spread over all of them.
+    let syllable = |n: usize| {
+        syllables
+            .get(n % syllables.len())
+            .map_or("", String::as_str)
+    };
     let names: Vec<String> = (0..LITERALS)
         .map(|n| {
-            let (a, b, c) = (syllable(n), syllable(n / 16), syllable(n / 256 * 7 + n));
-            format!("{a}{b}-{c}{n}.example")
+            let ending = endings.get(n % endings.len()).copied().unwrap_or("com");
+            let (a, b, c, d) = (n * 7, n * 13 + n / 3, n * 29 + n / 7, n * 53 + n / 11);
+            let last = if n % 2 == 0 { syllable(d) } else { "" };
+            format!(
+                "{}{}{}{last}.{ending}",
+                syllable(a),
+                syllable(b),
+                syllable(c)
+            )
         })
         .collect();
     let literals: Vec<Literal<'_>> = (0_u32..)

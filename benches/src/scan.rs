@@ -91,6 +91,14 @@ impl Work for Rules<'_> {
             },
         }
     }
+
+    fn seen(&self) -> Vec<String> {
+        let told = self.findings.iter().take(8).map(|finding| {
+            let text = self.frame.get(finding.span.range()).unwrap_or_default();
+            format!("{} {text:?}", self.engine.rule(finding.rule).id)
+        });
+        told.collect()
+    }
 }
 
 /// 2,000 literals through the matcher's own API.

@@ -37,6 +37,12 @@ pub trait Work {
 
     /// What is timed.
     fn run(&mut self) -> Observation;
+
+    /// The first few things that the last run counted, in words, for whoever has to look into a
+    /// wrong count.
+    fn seen(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A bench that may be timed: its count was right.
@@ -116,8 +122,12 @@ pub fn prepare<'f>(bench: &Bench, fixture: &'f Fixture) -> Result<Prepared<'f>, 
         let seen = work.run();
         if seen.count != bench.expect || seen.verdict != bench.verdict.as_deref() {
             return Err(wrong(format!(
-                "expected {:?} {:?}, saw {:?} {:?}",
-                bench.expect, bench.verdict, seen.count, seen.verdict
+                "expected {:?} {:?}, saw {:?} {:?} {:?}",
+                bench.expect,
+                bench.verdict,
+                seen.count,
+                seen.verdict,
+                work.seen()
             )));
         }
     }

@@ -4,6 +4,8 @@
 //! It recurses, copies and compares everything with everything; nothing here is fit for traffic. Property
 //! tests and fuzz targets call [`check`].
 
+pub mod framing;
+
 use std::fmt::Debug;
 
 use mcpf_model::{Limits, MessageKind, RequestId};

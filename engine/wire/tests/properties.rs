@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use mcpf_model::{ByteSize, Limits};
-use mcpf_wire::{LineFramer, Parser, apply, oracle};
+use mcpf_wire::{Parser, apply, oracle};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use serde_json::Value;
@@ -419,10 +419,8 @@ proptest! {
         cuts in prop::collection::vec(1_usize..30, 0..100),
         limit in 0_u32..12,
     ) {
-        let whole = frames(&bytes, std::iter::empty(), limit);
-        prop_assert_eq!(&frames(&bytes, cuts.into_iter(), limit), &whole);
-        prop_assert_eq!(&frames(&bytes, std::iter::repeat(1), limit), &whole);
-        prop_assert_eq!(whole, naive(&bytes, limit as usize));
+        let agreed = oracle::framing::check(&bytes, &cuts, ByteSize(limit));
+        prop_assert_eq!(agreed, Ok(()));
     }
 }
 
@@ -449,45 +447,6 @@ fn walk(value: mcpf_wire::Value<'_>, frame: &[u8]) -> Result<(), TestCaseError> 
         walk(member, frame)?;
     }
     Ok(())
-}
-
-/// Frames, with `None` for a line that was refused.
-fn frames(bytes: &[u8], cuts: impl Iterator<Item = usize>, limit: u32) -> Vec<Option<Vec<u8>>> {
-    let mut framer = LineFramer::new(ByteSize(limit));
-    let mut out = Vec::new();
-    let mut rest = bytes;
-    for cut in cuts.map(Some).chain([None]) {
-        let (now, later) = rest.split_at(cut.unwrap_or(rest.len()).min(rest.len()));
-        rest = later;
-        framer.push(now);
-        while let Some(next) = framer.next_frame() {
-            out.push(next.ok().map(|range| framer.frame(range).to_vec()));
-        }
-        if rest.is_empty() {
-            break;
-        }
-    }
-    out.extend(framer.finish().map(|_| None));
-    out
-}
-
-fn naive(bytes: &[u8], limit: usize) -> Vec<Option<Vec<u8>>> {
-    let mut lines: Vec<&[u8]> = bytes.split(|b| *b == b'\n').collect();
-    let last = lines.pop().unwrap();
-    let blank = |line: &[u8]| line.iter().all(|b| b" \t\r".contains(b));
-    let mut out = Vec::new();
-    for line in lines {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.len() > limit {
-            out.push(None);
-        } else if !blank(line) {
-            out.push(Some(line.to_vec()));
-        }
-    }
-    if last.len() > limit + 1 || !blank(last) {
-        out.push(None);
-    }
-    out
 }
 
 /// The generator is worth its time: much of what it makes is accepted, some of that respelled.
