@@ -1,6 +1,6 @@
 //! Configuration in two lives: raw as typed, checked as used.
 //!
-//! Flags, environment and a YAML file enter [`load`]; a [`Checked`] leaves, every field typed and
+//! Flags, environment and a YAML file enter [`load()`]; a [`Checked`] leaves, every field typed and
 //! within its bounds, the policy compiled; or every mistake with its file, line and column. A flag
 //! beats a variable, a variable beats the file, the file beats the default. This crate reads
 //! configuration and policy files and nothing else; it opens no log, no socket and no key.

@@ -1,6 +1,6 @@
 //! Detection rules: YAML enters, checked rules and the diagnostics about them leave.
 //!
-//! [`parse`] reads one file into [`Rule`]s with every name resolved; [`lint`] reads the patterns
+//! [`parse`] reads one file into [`Rule`]s with every name resolved; [`lint()`] reads the patterns
 //! and refuses what would be slow, dead, or have no meaning in a scan over joined texts. Nothing
 //! is matched here except by [`check_examples`], which asks a built engine whether every rule
 //! finds what it says it finds.

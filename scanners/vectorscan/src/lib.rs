@@ -21,7 +21,7 @@
 //!   the user owns and that carry their own digest.
 //!
 //! The library was chosen, and the compile target pinned, by differential
-//! testing: builds exist that miss matches. [`self_test`] looks for such a
+//! testing: builds exist that miss matches. [`self_test()`] looks for such a
 //! build at start-up.
 #![expect(
     unsafe_code,
