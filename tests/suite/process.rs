@@ -311,9 +311,6 @@ fn a_flood_to_a_slow_client_is_held_back_not_held_in_memory() {
         most < idle + (24 << 20),
         "{most} bytes resident, {idle} when idle"
     );
-    if cfg!(not(debug_assertions)) {
-        assert!(most < 64 << 20, "{most} bytes resident");
-    }
     child.kill().unwrap();
     child.wait().unwrap();
 }
