@@ -7,6 +7,7 @@ use std::fmt;
 
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use regex::{Regex, RegexBuilder};
+use regex_syntax::hir::{Class, Hir, HirKind};
 
 use crate::diagnostic::{Code, Sink};
 use crate::lexical::Forms;
@@ -109,7 +110,7 @@ pub(crate) enum Intent {
 #[derive(Clone)]
 pub struct Values {
     globs: GlobSet,
-    regexes: Vec<Regex>,
+    regexes: Vec<Guarded>,
 }
 
 impl Values {
@@ -124,7 +125,7 @@ impl Values {
         }
         for item in items {
             if let Value::Map(_) = item.value {
-                regexes.extend(regex_entry(item, what, sink));
+                regexes.extend(regex_entry(item, what, sink).map(Guarded::new));
                 continue;
             }
             let text = item.text(what, sink)?;
@@ -162,6 +163,69 @@ impl fmt::Debug for Values {
             .field("globs", &self.globs.len())
             .field("regexes", &self.regexes)
             .finish()
+    }
+}
+
+/// A regular expression, and what is tried before it.
+///
+/// `(^|/)\.ssh/` is searched byte by byte, because it begins with one of many; `\.ssh/` is found
+/// several times faster, and where it is not the whole cannot match either.
+#[derive(Clone)]
+struct Guarded {
+    guard: Option<Regex>,
+    whole: Regex,
+}
+
+impl Guarded {
+    fn new(whole: Regex) -> Self {
+        Self {
+            guard: guard(whole.as_str()),
+            whole,
+        }
+    }
+
+    fn is_match(&self, text: &str) -> bool {
+        self.guard.as_ref().is_none_or(|guard| guard.is_match(text)) && self.whole.is_match(text)
+    }
+}
+
+impl fmt::Debug for Guarded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.whole.fmt(f)
+    }
+}
+
+/// `text` from its first fixed character on, if other things stand before it: every match of the
+/// whole ends with a match of this.
+fn guard(text: &str) -> Option<Regex> {
+    let hir = regex_syntax::parse(text).ok()?;
+    let HirKind::Concat(parts) = hir.kind() else {
+        return None;
+    };
+    let fixed = parts.iter().position(is_fixed)?;
+    if fixed == 0 {
+        return None;
+    }
+    let rest = Hir::concat(parts.get(fixed..)?.to_vec());
+    RegexBuilder::new(&rest.to_string())
+        .size_limit(MAX_COMPILED)
+        .dfa_size_limit(MAX_COMPILED)
+        .build()
+        .ok()
+}
+
+/// Whether `part` is a character, in one case or several.
+fn is_fixed(part: &Hir) -> bool {
+    const CASES: usize = 4;
+    match part.kind() {
+        HirKind::Literal(_) => true,
+        HirKind::Class(Class::Unicode(class)) => {
+            class.iter().map(|range| range.len()).sum::<usize>() <= CASES
+        }
+        HirKind::Class(Class::Bytes(class)) => {
+            class.iter().map(|range| range.len()).sum::<usize>() <= CASES
+        }
+        _ => false,
     }
 }
 
@@ -328,6 +392,24 @@ mod tests {
         }
         assert!(!set.matches("/home/u/x.ssh", Intent::Restrict));
         assert!(!values("/srv/**", Intent::Permit).matches("/srv", Intent::Permit));
+    }
+
+    #[test]
+    fn a_guard_stands_before_what_begins_with_a_choice() {
+        let guarded = |text: &str| guard(text).map(|regex| regex.as_str().to_owned());
+        assert_eq!(guarded(r"(^|[^a-z])\.ssh/"), Some(r"(?:\.ssh/)".to_owned()));
+        assert!(guarded(r"(?i)(^|/)id_(rsa|dsa)").is_some());
+        for none in [r"\.ssh", "a|b", "(^|/)[a-z]*", "x", ""] {
+            assert_eq!(guarded(none), None, "{none}");
+        }
+        let values = |text: &str| Guarded::new(Regex::new(text).unwrap());
+        let keys = values(r"(?i)(^|[/\s])\.(ssh|kube)([/\\]|$)");
+        for yes in [".ssh", "/a/.SSH/x", "cat .kube", ".\u{17f}sh"] {
+            assert!(keys.is_match(yes), "{yes}");
+        }
+        for no in ["x.ssh", ".sshx", "", "ssh", ".", "/.ssh.x"] {
+            assert!(!keys.is_match(no), "{no}");
+        }
     }
 
     #[test]
