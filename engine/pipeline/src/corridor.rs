@@ -48,12 +48,10 @@ pub fn inspect<'f>(
     let kind = message.kind();
     let id = message.id().map(|id| id.to_owned());
     let pending = match (kind, &id) {
-        (MessageKind::Response | MessageKind::Error, Some(id)) => {
-            session
-                .in_flight(direction.reverse())
-                .answerable(id)
-                .cloned()
-        }
+        (MessageKind::Response | MessageKind::Error, Some(id)) => session
+            .in_flight(direction.reverse())
+            .answerable(id)
+            .cloned(),
         _ => None,
     };
     let method = match (kind, &pending) {

@@ -32,13 +32,22 @@ fn main() -> io::Result<()> {
     let mut out = io::stdout().lock();
     for line in io::stdin().lock().lines() {
         let line = line?;
-        let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
-        let Some(id) = message.get("id").cloned() else { continue };
-        let method = message.get("method").and_then(Value::as_str).unwrap_or_default();
+        let Ok(message) = serde_json::from_str::<Value>(&line) else {
+            continue;
+        };
+        let Some(id) = message.get("id").cloned() else {
+            continue;
+        };
+        let method = message
+            .get("method")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let params = message.get("params").unwrap_or(&Value::Null);
         let reply = match answer(method, params) {
             Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
-            Err(text) => json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": text}}),
+            Err(text) => {
+                json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": text}})
+            }
         };
         writeln!(out, "{reply}")?;
         out.flush()?;
@@ -56,7 +65,10 @@ fn answer(method: &str, params: &Value) -> Result<Value, String> {
         "ping" => Ok(json!({})),
         "tools/list" => Ok(json!({"tools": tools()})),
         "tools/call" => {
-            let name = params.get("name").and_then(Value::as_str).unwrap_or_default();
+            let name = params
+                .get("name")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             let argument = |key: &str| {
                 params
                     .get("arguments")
@@ -79,7 +91,11 @@ fn call(name: &str, argument: &dyn Fn(&str) -> String) -> Option<String> {
         "read_issue" => ISSUE.to_owned(),
         "list_customers" => CUSTOMERS.to_owned(),
         "fetch_url" => fetch(&argument("url")),
-        "http_post" => format!("posted {} bytes to {}", argument("body").len(), argument("url")),
+        "http_post" => format!(
+            "posted {} bytes to {}",
+            argument("body").len(),
+            argument("url")
+        ),
         "run_command" => format!("executed: {}", argument("command")),
         "delete_file" => format!("deleted {}", argument("path")),
         _ => return None,
@@ -100,7 +116,10 @@ fn read_file(path: &str) -> String {
 
 fn fetch(url: &str) -> String {
     // What a cloud's metadata service would have said to a server without protection.
-    if url.contains("169.254.169.254") || url.contains("2852039166") || url.contains("[::ffff:a9fe:a9fe]") {
+    if url.contains("169.254.169.254")
+        || url.contains("2852039166")
+        || url.contains("[::ffff:a9fe:a9fe]")
+    {
         r#"{"Code":"Success","AccessKeyId":"ASIAQ3EGRZ7WTV5DHX2M","SecretAccessKey":"3sHd6gJc1aQe5uWo0iXk9fKq2Lw7xTzR4vBn8mYp","Token":"IQoJb3JpZ2luX2VjEDemoDemoDemo"}"#.to_owned()
     } else {
         format!("<title>{url}</title>")

@@ -562,7 +562,10 @@ impl Core {
             ..
         } = waiting;
         let reason = approval(format!("approved by a person ({by})"), &held);
-        facts.reason = Some(Reason { code: ReasonCode::Noted, ..reason });
+        facts.reason = Some(Reason {
+            code: ReasonCode::Noted,
+            ..reason
+        });
         let direction = facts.direction;
         if let Some(id) = held.id() {
             self.session.approved(direction, id);

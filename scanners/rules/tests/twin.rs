@@ -1,0 +1,116 @@
+//! Every shipped rule, found by the engine wherever its slow twin finds it.
+//!
+//! The texts are the rules' own examples, whole and damaged, between pieces of other text, so that
+//! each stands at many alignments. The twin is plain `regex` over every view of every text.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test fails loudly"
+)]
+
+use mcpf_model::{Finding, Limits, Span, Surface};
+use mcpf_scan::{Engine, Scratch, Text};
+
+/// Texts made from each example.
+const VARIANTS: u64 = 3;
+
+struct Entropy(u64);
+
+impl Entropy {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % bound.max(1)
+    }
+
+    /// An example between pieces of other text, sometimes damaged by a byte.
+    fn text(&mut self, example: &str, other: &str) -> String {
+        const FILLERS: [&str; 6] = ["", " ", "the report shows ", "x=", "\n\n", "\u{200b}é "];
+        let mut text = FILLERS[self.below(FILLERS.len())].repeat(self.below(9));
+        let start = text.len();
+        text.push_str(example);
+        if self.below(3) == 0 {
+            let at = start + self.below(example.len());
+            if text.is_char_boundary(at) && text[at..].chars().next().is_some_and(|c| c.is_ascii())
+            {
+                let with = ["", "a", "A", "0", " ", "-"][self.below(6)];
+                text.replace_range(at..=at, with);
+            }
+        }
+        text.push_str(FILLERS[self.below(FILLERS.len())]);
+        if self.below(4) == 0 {
+            text.push_str(other);
+        }
+        text
+    }
+}
+
+fn found(
+    engine: &Engine,
+    scratch: &mut Scratch,
+    text: &str,
+    surface: Surface,
+    naive: bool,
+) -> Vec<Finding> {
+    let frame = serde_json::to_string(text).unwrap();
+    let raw = Span {
+        start: 1,
+        end: frame.len() as u32 - 1,
+    };
+    let texts = [Text { text, raw, surface }];
+    let mut findings = Vec::new();
+    let limits = Limits {
+        max_findings: 1_000_000,
+        ..Limits::default()
+    };
+    let scan = if naive {
+        Engine::scan_naive
+    } else {
+        Engine::scan
+    };
+    let outcome = scan(
+        engine,
+        frame.as_bytes(),
+        texts.into_iter(),
+        &limits,
+        scratch,
+        &mut findings,
+    );
+    assert!(outcome.is_ok(), "{outcome:?} on {text:?}");
+    findings
+}
+
+#[test]
+fn the_engine_misses_nothing_its_twin_finds() {
+    let rules = mcpf_rules::builtin_rules().unwrap();
+    let engine = Engine::build(mcpf_rules::specs(&rules), None).unwrap();
+    let mut scratch = engine.new_scratch().unwrap();
+    let seed = std::env::var("MCPF_TWIN_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(1);
+    let mut entropy = Entropy(seed);
+    let examples: Vec<&str> = rules
+        .iter()
+        .flat_map(|rule| rule.examples.iter().chain(&rule.negative_examples))
+        .map(|example| example.value.as_str())
+        .collect();
+    let (mut texts, mut findings) = (0_u32, 0);
+    for example in &examples {
+        for _ in 0..VARIANTS {
+            let other = examples[entropy.below(examples.len())];
+            let text = entropy.text(example, other);
+            let surface = Surface::ALL[entropy.below(4)];
+            let fast = found(&engine, &mut scratch, &text, surface, false);
+            let slow = found(&engine, &mut scratch, &text, surface, true);
+            assert_eq!(fast, slow, "seed {seed}, text {text:?}");
+            texts += 1;
+            findings += slow.len();
+        }
+    }
+    println!("{texts} texts, {findings} findings, no disagreement");
+    assert!(findings > examples.len());
+}
