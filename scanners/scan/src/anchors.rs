@@ -3,6 +3,8 @@
 //! Enters: the joined buffer. Leaves: stretches around which anchored rules run their patterns.
 //! It may report too much and never too little: its slow twin is in the tests.
 
+use std::ops::Range;
+
 use memchr::{memchr_iter, memmem};
 
 use crate::spec::Anchor;
@@ -111,12 +113,29 @@ fn count_digits(block: &[u8]) -> usize {
 
 fn runs(buffer: &[u8], region: Option<(usize, usize)>, out: &mut Stretches) {
     let Some((first, last)) = region else { return };
-    let Some(bytes) = buffer.get(first..last) else {
-        return;
-    };
+    let bytes = buffer.get(first..last).unwrap_or_default();
+    let mut at = 0;
+    // Digits alone are everywhere in encoded data, stretches of digits and separators are not.
+    while let Some(stretch) = long_run(bytes, at, MIN_DIGITS, is_part) {
+        at = stretch.end;
+        run(bytes, stretch, first, out);
+    }
+}
+
+/// Whether `byte` can stand in a run: a digit, or a separator between two.
+fn is_part(byte: u8) -> bool {
+    byte.is_ascii_digit() || is_separator(byte)
+}
+
+fn is_separator(byte: u8) -> bool {
+    matches!(byte, b' ' | b'.' | b'-' | b'(' | b')' | b'+' | b'/' | b'_')
+}
+
+/// The runs in one stretch of digits and separators; `base` is where `bytes` starts in the buffer.
+fn run(bytes: &[u8], stretch: Range<usize>, base: usize, out: &mut Stretches) {
     let (mut start, mut end, mut count, mut gap) = (0, 0, 0, 0);
-    for (at, byte) in bytes.iter().enumerate() {
-        if byte.is_ascii_digit() {
+    for at in stretch {
+        if bytes.get(at).is_some_and(u8::is_ascii_digit) {
             if count == 0 {
                 start = at;
             }
@@ -125,9 +144,9 @@ fn runs(buffer: &[u8], region: Option<(usize, usize)>, out: &mut Stretches) {
             gap = 0;
         } else if count > 0 {
             gap += 1;
-            if gap > MAX_GAP || !b" .-()+/_".contains(byte) {
+            if gap > MAX_GAP {
                 if count >= MIN_DIGITS {
-                    push(out, first + start, first + end);
+                    push(out, base + start, base + end);
                 }
                 count = 0;
                 gap = 0;
@@ -135,7 +154,35 @@ fn runs(buffer: &[u8], region: Option<(usize, usize)>, out: &mut Stretches) {
         }
     }
     if count >= MIN_DIGITS {
-        push(out, first + start, first + end);
+        push(out, base + start, base + end);
+    }
+}
+
+/// The next stretch of `min` or more bytes that `belongs`, whole, at or after `from`.
+///
+/// Such a stretch covers one of every `min` bytes: only those are looked at, until one belongs.
+pub(crate) fn long_run(
+    bytes: &[u8],
+    from: usize,
+    min: usize,
+    belongs: impl Fn(u8) -> bool,
+) -> Option<Range<usize>> {
+    let mut at = from;
+    loop {
+        let probe = at.checked_add(min)?.checked_sub(1)?;
+        if !belongs(*bytes.get(probe)?) {
+            at = probe + 1;
+            continue;
+        }
+        let before = bytes.get(at..probe)?;
+        let back = before.iter().rev().take_while(|b| belongs(**b)).count();
+        let after = bytes.get(probe..)?;
+        let ahead = after.iter().take_while(|b| belongs(**b)).count();
+        let stretch = probe - back..probe + ahead;
+        if stretch.len() >= min {
+            return Some(stretch);
+        }
+        at = stretch.end;
     }
 }
 
@@ -177,11 +224,45 @@ mod tests {
         assert_eq!(stretches(Anchor::At, &"@".repeat(10_000)), [(0, 10_000)]);
     }
 
-    /// The slow twin: the run machine over the whole buffer.
+    /// The slow twin: the run machine over every byte.
     fn slow(text: &[u8]) -> Stretches {
         let mut out = Vec::new();
-        runs(text, Some((0, text.len())), &mut out);
+        let mut start = 0;
+        for (at, byte) in text.iter().chain(b"x").enumerate() {
+            if !is_part(*byte) {
+                run(text, start..at, 0, &mut out);
+                start = at + 1;
+            }
+        }
         out
+    }
+
+    #[test]
+    fn long_runs_are_found_whole() {
+        for min in 1..6 {
+            for bits in 0_u32..1 << 12 {
+                let text: Vec<u8> = (0..12)
+                    .map(|n| b'a' + u8::from(bits >> n & 1 == 1))
+                    .collect();
+                let mut fast = Vec::new();
+                let mut at = 0;
+                while let Some(stretch) = long_run(&text, at, min, |b| b == b'b') {
+                    at = stretch.end;
+                    fast.push(stretch);
+                }
+                let mut start = 0;
+                let mut slow = Vec::new();
+                for (at, byte) in text.iter().chain(b"a").enumerate() {
+                    if *byte == b'a' {
+                        if at - start >= min {
+                            slow.push(start..at);
+                        }
+                        start = at + 1;
+                    }
+                }
+                assert_eq!(fast, slow, "{min} {text:?}");
+            }
+        }
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 //! A blob is taken for text when samples of it decode to something printable; images, hashes and
 //! keys do not, and cost only the samples. UTF-16 inside base64 (as PowerShell likes it) is read too.
 
+use crate::anchors::long_run;
 use crate::joined::{Joined, Kind, Made};
 
 use super::base64::{self, is_digit};
@@ -77,34 +78,24 @@ pub(super) fn decode(joined: &mut Joined, index: u32, work: &mut Workspace) {
 /// The next stretch of [`MIN_BASE64`] or more digits, with line ends inside if each line is that
 /// long (RFC 2045 and PEM wrap lines).
 fn next_run(text: &[u8], from: usize) -> Option<(usize, usize)> {
-    let mut start = from;
-    loop {
-        start += text.get(start..)?.iter().position(|b| is_digit(*b))?;
-        let mut end = line_end(text, start);
-        if end - start >= MIN_BASE64 {
-            while let Some(next) = after_newline(text, end) {
-                let next_end = line_end(text, next);
-                if next_end == next {
-                    break;
-                }
-                end = next_end;
-                if end - next < MIN_BASE64 {
-                    break;
-                }
-            }
-            return Some((start, end));
+    let first = long_run(text, from, MIN_BASE64, is_digit)?;
+    let mut end = first.end;
+    while let Some(next) = after_newline(text, end) {
+        let next_end = line_end(text, next);
+        if next_end == next {
+            break;
         }
-        start = end;
+        end = next_end;
+        if end - next < MIN_BASE64 {
+            break;
+        }
     }
+    Some((first.start, end))
 }
 
 fn line_end(text: &[u8], start: usize) -> usize {
     let rest = text.get(start..).unwrap_or_default();
-    start
-        + rest
-            .iter()
-            .position(|b| !is_digit(*b))
-            .unwrap_or(rest.len())
+    start + rest.iter().take_while(|b| is_digit(**b)).count()
 }
 
 fn after_newline(text: &[u8], at: usize) -> Option<usize> {
@@ -128,21 +119,10 @@ impl Blobs<'_> {
     fn hexadecimal(&mut self, run: &[u8]) -> bool {
         let mut found = false;
         let mut at = 0;
-        while let Some(skip) = run
-            .get(at..)
-            .and_then(|r| r.iter().position(u8::is_ascii_hexdigit))
-        {
-            let start = at + skip;
-            let rest = run.get(start..).unwrap_or_default();
-            let len = rest
-                .iter()
-                .position(|b| !b.is_ascii_hexdigit())
-                .unwrap_or(rest.len());
-            at = start + len;
-            let digits = rest.get(..len).unwrap_or_default();
-            if len < MIN_HEX {
-                continue;
-            }
+        while let Some(stretch) = long_run(run, at, MIN_HEX, |b| b.is_ascii_hexdigit()) {
+            let start = stretch.start;
+            at = stretch.end;
+            let digits = run.get(stretch).unwrap_or_default();
             for skip in 0..2 {
                 let digits = digits.get(skip..).unwrap_or_default();
                 if samples(digits, 2).any(|s| self.prints(s, base64::decode_hex)) {
@@ -225,19 +205,20 @@ fn narrow(decoded: &mut Vec<u8>) {
 
 /// Whether nine bytes of ten are printable UTF-8, and there are at least eight.
 fn is_text(decoded: &[u8]) -> bool {
-    let printable = |c: &char| !c.is_control() || c.is_ascii_whitespace();
-    let good: usize = decoded
-        .utf8_chunks()
-        .map(|chunk| {
-            let valid = chunk.valid();
-            valid
-                .chars()
-                .filter(printable)
-                .map(char::len_utf8)
-                .sum::<usize>()
-        })
-        .sum();
-    decoded.len() >= 8 && good * 10 >= decoded.len() * 9
+    if decoded.len() < 8 {
+        return false;
+    }
+    let hidden = |c: &char| c.is_control() && !c.is_ascii_whitespace();
+    let mut bad = 0;
+    for chunk in decoded.utf8_chunks() {
+        let hidden = chunk.valid().chars().filter(hidden).map(char::len_utf8);
+        bad += hidden.sum::<usize>() + chunk.invalid().len();
+        // Noise is told from text within its first few bytes.
+        if bad * 10 > decoded.len() {
+            return false;
+        }
+    }
+    true
 }
 
 #[cfg(test)]
