@@ -9,7 +9,7 @@ use std::sync::Arc;
 use mcpf_vectorscan as vectorscan;
 
 use crate::engine::Rule;
-use crate::pattern::{self, Compiled};
+use crate::pattern::{self, Compiled, Extension};
 use crate::spec::{Anchor, RuleSpec, SurfaceSet};
 
 /// Why a rule cannot be compiled. The rule's author is the culprit.
@@ -94,14 +94,7 @@ pub(crate) fn compile_rule(spec: &RuleSpec, index: u32, errors: &mut Vec<BuildEr
     if spec.keywords.iter().any(String::is_empty) {
         fault("a keyword is empty".to_owned());
     }
-    let extend = match spec.extend.as_deref().map(pattern::compile_extension) {
-        Some(Ok(regex)) => Some(regex),
-        Some(Err(message)) => {
-            fault(format!("extend: {message}"));
-            None
-        }
-        None => None,
-    };
+    let extend = spec.extend.as_deref().map(Extension::new);
     let keywords = spec
         .keywords
         .iter()
@@ -115,8 +108,12 @@ pub(crate) fn compile_rule(spec: &RuleSpec, index: u32, errors: &mut Vec<BuildEr
 }
 
 /// Builds every regex, to report the ones that cannot be built.
-pub(crate) fn try_regexes(specs: &[RuleSpec], patterns: &[Owned]) -> Result<(), Vec<BuildError>> {
-    let errors: Vec<BuildError> = patterns
+pub(crate) fn try_regexes(
+    specs: &[RuleSpec],
+    rules: &[Rule],
+    patterns: &[Owned],
+) -> Result<(), Vec<BuildError>> {
+    let mut errors: Vec<BuildError> = patterns
         .iter()
         .filter_map(|owned| {
             let spec = specs.get(owned.rule as usize)?;
@@ -128,6 +125,13 @@ pub(crate) fn try_regexes(specs: &[RuleSpec], patterns: &[Owned]) -> Result<(), 
             })
         })
         .collect();
+    errors.extend(rules.iter().zip(specs).filter_map(|(rule, spec)| {
+        let message = rule.extend.as_ref()?.regex().err()?;
+        Some(BuildError::Rule {
+            rule: Arc::clone(&spec.id),
+            message: format!("extend: {message}"),
+        })
+    }));
     if errors.is_empty() {
         Ok(())
     } else {

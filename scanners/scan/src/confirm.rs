@@ -19,7 +19,7 @@ use mcpf_model::View;
 
 use crate::engine::{Engine, Rule, ScanError};
 use crate::joined::{Joined, PlainSpan, Segment, offset};
-use crate::pattern::MAX_EXTENSION;
+use crate::pattern::{Extension, MAX_EXTENSION};
 use crate::spec::RuleSpec;
 
 /// How often a pattern, in one text, goes on right after the start of a match that was turned
@@ -250,7 +250,8 @@ impl Confirm<'_> {
         secret: Range<usize>,
     ) -> Result<(), ScanError> {
         let mut range = secret;
-        if let Some(regex) = &rule.extend
+        let extend = rule.extend.as_ref().map(Extension::regex).transpose();
+        if let Some(regex) = extend.map_err(|_| ScanError::Unconfirmed)?
             && let Some(slot) = self.caches.extensions.get_mut(rule.index as usize)
         {
             let limit = end.saturating_add(MAX_EXTENSION).min(haystack.len());

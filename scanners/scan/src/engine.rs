@@ -8,14 +8,13 @@ use std::path::Path;
 
 use mcpf_model::{Action, Family, Finding, Limits, RuleIx, Severity, Span, Surface};
 use mcpf_vectorscan as vectorscan;
-use regex_automata::meta::Regex;
 
 use crate::anchors::{self, Stretches};
 use crate::build::{self, Anchored, BuildError, Owned};
 use crate::confirm::{Caches, Confirm, Matches, Windows};
 use crate::frame::FrameMap;
 use crate::joined::Joined;
-use crate::pattern::Compiled;
+use crate::pattern::{Compiled, Extension};
 use crate::revision::revision;
 use crate::spec::{RuleSpec, SurfaceSet};
 use crate::views::{self, VIEW_FLOOR, Workspace};
@@ -64,7 +63,7 @@ pub struct Outcome {
 #[derive(Debug)]
 pub(crate) struct Rule {
     pub(crate) index: u32,
-    pub(crate) extend: Option<Regex>,
+    pub(crate) extend: Option<Extension>,
     /// In lower case.
     pub(crate) keywords: Vec<Box<[u8]>>,
 }
@@ -85,8 +84,9 @@ pub struct Engine {
     specs: Vec<RuleSpec>,
     rules: Vec<Rule>,
     patterns: Vec<Owned>,
-    /// Greatest match width of each pattern, for the hot callback.
-    widths: Vec<u32>,
+    /// Greatest match width of each pattern, and how far a match goes on behind what is found of
+    /// it, for the hot callback.
+    reach: Vec<(u32, u32)>,
     /// Finds the patterns of rules anchored by a literal; `None` if there are none.
     database: Option<vectorscan::Database>,
     anchored: Vec<Anchored>,
@@ -132,13 +132,13 @@ impl Engine {
         }
         let (database, known) = build::find_with(&specs, &patterns, cache_dir)?;
         if !known {
-            build::try_regexes(&specs, &patterns)?;
+            build::try_regexes(&specs, &rules, &patterns)?;
         }
         Ok(Self {
             anchored: build::anchored(&specs, &patterns),
-            widths: patterns
+            reach: patterns
                 .iter()
-                .map(|owned| owned.compiled.max_width)
+                .map(|owned| (owned.compiled.max_width, owned.compiled.ahead))
                 .collect(),
             specs,
             rules,
@@ -312,14 +312,16 @@ impl Engine {
         } = scratch;
         windows.clear();
         if let (Some(database), Some(matcher)) = (&self.database, matcher) {
+            let length = joined.buffer.len();
             // It never stops early: the callback never asks for it.
             let _done = database.scan(&joined.buffer, matcher, |pattern, end| {
-                let width = self
-                    .widths
+                let (width, ahead) = self
+                    .reach
                     .get(pattern as usize)
                     .copied()
-                    .unwrap_or(u32::MAX);
-                windows.add(pattern, width, end);
+                    .unwrap_or((u32::MAX, u32::MAX));
+                let end = end.saturating_add(ahead as usize).min(length);
+                windows.add(pattern, width.saturating_add(ahead), end);
                 vectorscan::Flow::Continue
             })?;
         }
@@ -356,10 +358,9 @@ impl Engine {
     ) -> Result<(), ScanError> {
         for pattern in &group.patterns {
             let width = self
-                .widths
+                .reach
                 .get(*pattern as usize)
-                .copied()
-                .unwrap_or(u32::MAX);
+                .map_or(u32::MAX, |(width, _)| *width);
             let mut open: Option<(u32, u32)> = None;
             for (start, end) in stretches {
                 let (start, end) = (start.saturating_sub(width), end.saturating_add(width));

@@ -38,6 +38,9 @@ pub(crate) struct Compiled {
     /// Built when first asked for: hundreds of them cost more at start than a restored database.
     regex: OnceLock<Result<Regex, String>>,
     pub(crate) max_width: u32,
+    /// How far a match can go on behind what Vectorscan finds of it: 0, or `max_width` when only
+    /// its `find` group is looked for.
+    pub(crate) ahead: u32,
     /// The same language, or a larger one, for Vectorscan.
     pub(crate) expression: String,
     pub(crate) flags: Flags,
@@ -102,8 +105,11 @@ pub(crate) fn compile(
     let mut expression = String::new();
     // Vectorscan folds the case itself: its flag on the unfolded form matches no less, and keeps
     // the literals whole.
-    print(&parse(spec, false)?, &mut expression)?;
+    let unfolded = parse(spec, false)?;
+    let part = find_group(&unfolded)?;
+    print(part.unwrap_or(&unfolded), &mut expression)?;
     Ok(Compiled {
+        ahead: if part.is_some() { max_width } else { 0 },
         regex: OnceLock::new(),
         groups: properties.explicit_captures_len(),
         max_width,
@@ -117,14 +123,33 @@ pub(crate) fn compile(
     })
 }
 
-/// Reads a rule's `extend` expression; unbounded ones are welcome.
-pub(crate) fn compile_extension(text: &str) -> Result<Regex, String> {
-    let spec = PatternSpec {
-        text: text.to_owned(),
-        caseless: false,
-        dotall: false,
-    };
-    build(&parse(&spec, false)?, false)
+/// A rule's `extend` expression; unbounded ones are welcome. Built when first asked for.
+#[derive(Debug)]
+pub(crate) struct Extension {
+    text: String,
+    regex: OnceLock<Result<Regex, String>>,
+}
+
+impl Extension {
+    pub(crate) fn new(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            regex: OnceLock::new(),
+        }
+    }
+
+    /// The regex. Fails if it cannot be built.
+    pub(crate) fn regex(&self) -> Result<&Regex, &str> {
+        let built = self.regex.get_or_init(|| {
+            let spec = PatternSpec {
+                text: self.text.clone(),
+                caseless: false,
+                dotall: false,
+            };
+            build(&parse(&spec, false)?, false)
+        });
+        built.as_ref().map_err(String::as_str)
+    }
 }
 
 fn parse(spec: &PatternSpec, caseless: bool) -> Result<Hir, String> {
@@ -154,6 +179,51 @@ fn build(hir: &Hir, captures: bool) -> Result<Regex, String> {
         .configure(config)
         .build_from_hir(hir)
         .map_err(|error| error.to_string())
+}
+
+/// The part of a pattern that is looked for instead of all of it: a group called `find`.
+///
+/// A phrase with gaps, such as `(?:send|post)[^.]{0,40}(?:password|key)`, costs Vectorscan a state
+/// machine that runs after each common word. Where one part of it is rare, looking for that part
+/// alone costs next to nothing, and the regex sees to the rest. Every match holds a match of the
+/// group, because the group may only stand in the pattern's outermost sequence.
+fn find_group(hir: &Hir) -> Result<Option<&Hir>, String> {
+    let group = |part: &'_ Hir| match part.kind() {
+        HirKind::Capture(capture) => capture.name.as_deref() == Some("find"),
+        _ => false,
+    };
+    let parts = match hir.kind() {
+        HirKind::Concat(parts) => parts.as_slice(),
+        _ => std::slice::from_ref(hir),
+    };
+    let found = parts
+        .iter()
+        .find(|part| group(part))
+        .and_then(|part| match part.kind() {
+            HirKind::Capture(capture) => Some(&*capture.sub),
+            _ => None,
+        });
+    match found {
+        Some(part) if part.properties().minimum_len() == Some(0) => {
+            Err("its group `find` matches the empty string".to_owned())
+        }
+        None if has_find(hir) => {
+            Err("its group `find` must stand in the outermost sequence, where no match can do without it".to_owned())
+        }
+        _ => Ok(found),
+    }
+}
+
+/// Whether a group called `find` stands anywhere.
+fn has_find(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Capture(capture) => {
+            capture.name.as_deref() == Some("find") || has_find(&capture.sub)
+        }
+        HirKind::Repetition(repetition) => has_find(&repetition.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().any(has_find),
+        HirKind::Empty | HirKind::Look(_) | HirKind::Literal(_) | HirKind::Class(_) => false,
+    }
 }
 
 /// Whether every match holds `needle`, as far as the structure shows.
