@@ -14,8 +14,15 @@ fn main() {
         .measurement_time(Duration::from_millis(1_500))
         .sample_size(20)
         .configure_from_args();
+    let mut wrong = Vec::new();
     for bench in &all {
-        let mut prepared = prepare(bench, &fixture).unwrap_or_else(|error| panic!("{error}"));
+        let mut prepared = match prepare(bench, &fixture) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                wrong.push(error);
+                continue;
+            }
+        };
         let (group, rest) = bench.name.split_once('/').unwrap_or(("", &bench.name));
         let mut group = criterion.benchmark_group(group);
         let bytes = u64::try_from(prepared.bytes).unwrap_or(u64::MAX);
@@ -36,4 +43,5 @@ fn main() {
         group.finish();
     }
     criterion.final_summary();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -1,6 +1,6 @@
 //! The whole corridor: one frame walks it, as it would between two peers.
 
-use mcpf_model::{Direction, Principal, RequestId};
+use mcpf_model::{Direction, Principal, RequestId, RuleIx, Span};
 use mcpf_pipeline::{Context, Outcome, Scratch, Session, inspect};
 
 use crate::definition::Size;
@@ -18,6 +18,8 @@ pub(crate) struct Corridor<'f> {
     frame: String,
     /// The call that the frame answers.
     question: String,
+    /// The first few findings of the last walk.
+    seen: Vec<(RuleIx, Span)>,
 }
 
 impl<'f> Corridor<'f> {
@@ -40,6 +42,7 @@ impl<'f> Corridor<'f> {
             carrier,
             frame: frame_text,
             question: frame(Haystack::Prose, Size(200), Carrier::Call),
+            seen: Vec::with_capacity(8),
         })
     }
 
@@ -60,6 +63,15 @@ impl<'f> Corridor<'f> {
         if let Outcome::Forward(released) = &inspection.outcome {
             std::hint::black_box(released.bytes());
         }
+        self.seen.clear();
+        self.seen.extend(
+            inspection
+                .facts
+                .findings
+                .iter()
+                .take(8)
+                .map(|f| (f.rule, f.span)),
+        );
         Observation {
             verdict: Some(inspection.facts.verdict.as_str()),
             ..Observation::of(inspection.facts.findings.len())
@@ -86,5 +98,13 @@ impl Work for Corridor<'_> {
             Carrier::Call => self.walk(Direction::Inbound, Which::Frame),
             Carrier::Result => self.walk(Direction::Outbound, Which::Frame),
         }
+    }
+
+    fn seen(&self) -> Vec<String> {
+        let told = self.seen.iter().map(|(rule, span)| {
+            let text = self.frame.get(span.range()).unwrap_or_default();
+            format!("{} {text:?}", self.context.generation.engine.rule(*rule).id)
+        });
+        told.collect()
     }
 }

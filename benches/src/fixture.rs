@@ -101,7 +101,7 @@ fn regex_set(rules: &[RuleSpec]) -> Result<RegexSet, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Names of hosts as a feed of threats has them: three or four syllables and one of many endings.
+/// What a feed of threats has: names of hosts with one of many endings, and words without one.
 fn literals() -> Result<Database, String> {
     let syllables: Vec<String> = "bcdfghjklmnpqrstvwz"
         .chars()
@@ -120,13 +120,12 @@ fn literals() -> Result<Database, String> {
         .map(|n| {
             let ending = endings.get(n % endings.len()).copied().unwrap_or("com");
             let (a, b, c, d) = (n * 7, n * 13 + n / 3, n * 29 + n / 7, n * 53 + n / 11);
-            let last = if n % 2 == 0 { syllable(d) } else { "" };
-            format!(
-                "{}{}{}{last}.{ending}",
-                syllable(a),
-                syllable(b),
-                syllable(c)
-            )
+            let name = format!("{}{}{}", syllable(a), syllable(b), syllable(c));
+            match n % 3 {
+                0 => format!("{name}{}", syllable(d)),
+                1 => format!("{name}{}.{ending}", syllable(d)),
+                _ => format!("{name}.{ending}"),
+            }
         })
         .collect();
     let literals: Vec<Literal<'_>> = (0_u32..)

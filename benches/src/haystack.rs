@@ -179,7 +179,11 @@ impl Source {
         } else {
             let gap = self.any(&[" ", " ", " ", " ", " ", " ", " ", " ", " ", ", "]);
             text.push_str(gap);
-            if self.below(40) == 0 {
+            let after_number = text.ends_with(|c: char| c.is_ascii_digit() || c == ' ' || c == ',')
+                && text
+                    .trim_end_matches([' ', ','])
+                    .ends_with(|c: char| c.is_ascii_digit());
+            if self.below(40) == 0 && !after_number {
                 let number = self.below(2_100).to_string();
                 text.push_str(&number);
             } else {
@@ -477,8 +481,6 @@ const WORDS: &[&str] = &[
     "reader",
     "writer",
     "follow",
-    "ignore",
-    "include",
     "describe",
     "consider",
     "instructions",
