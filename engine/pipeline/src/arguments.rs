@@ -5,23 +5,50 @@ use std::ops::ControlFlow;
 use mcpf_policy::Arguments;
 use mcpf_wire::{Kind, Value};
 
-/// Arguments of a call or, where it has none, its parameters.
+/// A call's parameters: `arguments` and whatever stands beside them.
+///
+/// A path is looked for in the arguments and in the parameters; "every value" is every value and
+/// key below the parameters, so that nothing hides in a member that the method does not define.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct View<'m>(pub(crate) Option<Value<'m>>);
+pub(crate) struct View<'m> {
+    pub(crate) arguments: Option<Value<'m>>,
+    pub(crate) params: Option<Value<'m>>,
+}
 
 type Visit<'v> = &'v mut dyn FnMut(&str) -> ControlFlow<()>;
 
 impl Arguments for View<'_> {
     fn leaves(&self, path: &str, visit: Visit<'_>) {
-        if let Some(value) = self.0 {
-            let _ended_early = at_path(value, path, visit);
+        for value in [self.arguments, self.params].into_iter().flatten() {
+            if at_path(value, path, visit).is_break() {
+                return;
+            }
         }
     }
 
     fn all(&self, visit: Visit<'_>) {
-        if let Some(value) = self.0 {
-            let _ended_early = below(value, visit);
+        let Some(params) = self.params else { return };
+        for (key, member) in params.members() {
+            // What is called is matched by `tools` and `prompts`.
+            if key != "name" && everything(member, visit).is_break() {
+                return;
+            }
         }
+    }
+}
+
+/// Every key and leaf.
+fn everything(value: Value<'_>, visit: Visit<'_>) -> ControlFlow<()> {
+    for element in value.elements() {
+        everything(element, visit)?;
+    }
+    for (key, member) in value.members() {
+        visit(key)?;
+        everything(member, visit)?;
+    }
+    match value.kind() {
+        Kind::Array | Kind::Object => ControlFlow::Continue(()),
+        _ => below(value, visit),
     }
 }
 

@@ -73,22 +73,19 @@ pub(crate) fn detect<'w>(
     Ok(Scanned(walk))
 }
 
-/// What the scan reads: all but the envelope, and what only its author reads back.
+/// What the scan reads: every key and value but the envelope's own.
+///
+/// Nothing is exempt by its name, not even a `requestState` that only its author reads back: a
+/// server could call anything so.
 fn texts<'m>(message: &'m Message<'_>, surface: Surface) -> impl Iterator<Item = Text<'m>> {
-    let mut opaque = false;
-    message.strings().filter_map(move |leaf| {
-        let skip = !leaf.is_key && opaque;
-        // `requestState` goes back to the server that made it, unread (2026-07-28, "Input required").
-        opaque = leaf.is_key && leaf.text == "requestState";
-        if skip || leaf.place == Place::Envelope || leaf.text.is_empty() {
-            return None;
-        }
-        Some(Text {
+    message
+        .strings()
+        .filter(|leaf| leaf.place != Place::Envelope && !leaf.text.is_empty())
+        .map(move |leaf| Text {
             text: leaf.text,
             raw: leaf.raw,
             surface,
         })
-    })
 }
 
 /// A scan that could not be finished is a refusal: what was not looked at does not pass.

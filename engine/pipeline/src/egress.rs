@@ -6,11 +6,15 @@
 
 use std::ops::ControlFlow;
 
-use mcpf_model::{Action, Direction, Family, MessageKind, Reason, Stage};
+use mcpf_model::{Action, Direction, Family, MessageKind, Reason, ReasonCode, Stage};
+use mcpf_policy::Egress;
 use mcpf_scan::{AddressClass, Destination, destinations};
 
 use crate::detect::any_text;
 use crate::walk::{Walk, denial};
+
+/// Most URLs of one message that are judged; a message with more is refused. 4,096.
+const MAX_DESTINATIONS: usize = 4_096;
 
 /// Forgives findings of addresses that the policy opens. Metadata services are never opened.
 pub(crate) fn allow_by_policy(walk: &mut Walk<'_>) {
@@ -25,48 +29,88 @@ pub(crate) fn allow_by_policy(walk: &mut Walk<'_>) {
         .filter(|f| f.family == Family::Egress)
     {
         let text = frame.get(finding.span.range()).unwrap_or_default();
-        let opened = match Destination::of(text).map(|found| found.class) {
-            Some(AddressClass::Loopback) => egress.allow_loopback,
-            Some(AddressClass::Private) => egress.allow_private,
-            _ => false,
-        };
-        if opened {
+        // Raw bytes with an escape in them are not what the reader will see: nothing is forgiven.
+        if text.contains(&b'\\') {
+            continue;
+        }
+        if Destination::of(text).is_some_and(|found| opened(egress, found.class)) {
             finding.action = Action::Pass;
         }
     }
 }
 
-/// The first URL in a client's request whose scheme or domain the policy forbids.
+const fn opened(egress: &Egress, class: AddressClass) -> bool {
+    match class {
+        AddressClass::Public => true,
+        AddressClass::Loopback => egress.allow_loopback,
+        AddressClass::Private => egress.allow_private,
+        AddressClass::Metadata => false,
+    }
+}
+
+/// The first URL in what a client sends whose scheme, domain or address the policy forbids.
+///
+/// The rules find addresses in many notations; this reads each URL once more as a lenient parser
+/// would, tabs and line ends taken out as well (WHATWG URL, "basic URL parser").
 pub(crate) fn objection(walk: &Walk<'_>) -> Option<Reason> {
-    let egress = walk.generation.policy.egress();
-    if walk.direction != Direction::Inbound || walk.kind != MessageKind::Request || egress.is_open()
-    {
+    let asks = matches!(walk.kind, MessageKind::Request | MessageKind::Notification);
+    if walk.direction != Direction::Inbound || !asks {
         return None;
     }
+    let egress = walk.generation.policy.egress();
     let mut reason = None;
+    let mut left = MAX_DESTINATIONS;
     any_text(&walk.message, |text| {
-        for found in destinations(text) {
-            let (rule, text) = if !egress.permits_scheme(&found.scheme) {
-                (
-                    "egress.schemes",
-                    format!("the URL scheme `{}` is not allowed by policy", found.scheme),
-                )
-            } else if found
+        reason = judge(egress, text, true, &mut left);
+        if reason.is_none() && text.contains(['\t', '\r', '\n']) && text.contains(':') {
+            // Joined lines make names that nobody wrote, so only addresses are judged here.
+            let joined = text.replace(['\t', '\r', '\n'], "");
+            reason = judge(egress, &joined, false, &mut left);
+        }
+        if reason.is_some() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    reason
+}
+
+fn judge(egress: &Egress, text: &str, lists: bool, left: &mut usize) -> Option<Reason> {
+    for found in destinations(text) {
+        let Some(fewer) = left.checked_sub(1) else {
+            return Some(Reason {
+                stage: Stage::Egress,
+                code: ReasonCode::Overloaded,
+                rule: Some("max_destinations".into()),
+                text: "the message names more URLs than are judged".to_owned(),
+            });
+        };
+        *left = fewer;
+        let (rule, text) = if !opened(egress, found.class) {
+            (
+                "egress.addresses",
+                "the URL leads to a private, loopback or metadata address".to_owned(),
+            )
+        } else if lists && !egress.permits_scheme(&found.scheme) {
+            (
+                "egress.schemes",
+                format!("the URL scheme `{}` is not allowed by policy", found.scheme),
+            )
+        } else if lists
+            && found
                 .host
                 .as_deref()
                 .is_some_and(|host| !egress.permits_domain(host))
-            {
-                (
-                    "egress.domains",
-                    "the URL's domain is not allowed by policy".to_owned(),
-                )
-            } else {
-                continue;
-            };
-            reason = Some(denial(Stage::Egress, Some(rule.into()), text));
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
-    });
-    reason
+        {
+            (
+                "egress.domains",
+                "the URL's domain is not allowed by policy".to_owned(),
+            )
+        } else {
+            continue;
+        };
+        return Some(denial(Stage::Egress, Some(rule.into()), text));
+    }
+    None
 }

@@ -102,7 +102,10 @@ pub(crate) fn permit<'w>(
 /// Asks the policy, and which chain steps this call is: chain and step.
 fn consult(walk: &Walk<'_>, session: &Session) -> (Decision, Vec<(usize, usize)>) {
     let message = &walk.message;
-    let arguments = View(message.arguments().or_else(|| message.params()));
+    let arguments = View {
+        arguments: message.arguments(),
+        params: message.params(),
+    };
     let call = Call {
         tool: message.tool_name(),
         resource: message.resource_uri(),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use mcpf_model::{
-    Action, Direction, Finding, MessageKind, Mode, Principal, Reason, ReasonCode, RequestId, Span,
-    Stage, Surface, Verdict,
+    Action, Direction, Family, Finding, MessageKind, Mode, Principal, Reason, ReasonCode,
+    RequestId, Span, Stage, Surface, Verdict,
 };
 use mcpf_wire::{Edit, Message};
 
@@ -113,6 +113,7 @@ impl Walk<'_> {
 
     /// Arguments for the audit and for a person: without secrets and personal data.
     pub(crate) fn note_arguments(&mut self) {
+        self.hide_names();
         if self.kind != MessageKind::Request {
             return;
         }
@@ -128,6 +129,30 @@ impl Walk<'_> {
     }
 }
 
+impl Walk<'_> {
+    /// Names in the facts are recorded; one that holds a secret is not.
+    fn hide_names(&mut self) {
+        let hidden = |name: &Arc<str>, findings: &[Finding], frame: &[u8]| {
+            findings.iter().any(|finding| {
+                matches!(finding.family, Family::Secret | Family::Pii)
+                    && frame
+                        .get(finding.span.range())
+                        .and_then(|text| std::str::from_utf8(text).ok())
+                        .is_some_and(|text| name.contains(text))
+            })
+        };
+        let frame = self.message.frame();
+        for name in [&mut self.facts.tool, &mut self.facts.target]
+            .into_iter()
+            .flatten()
+        {
+            if hidden(name, self.findings, frame) {
+                *name = Arc::from("[REDACTED]");
+            }
+        }
+    }
+}
+
 /// The text of `span` with secrets and personal data removed, cut at a character boundary.
 fn quote(
     frame: &[u8],
@@ -135,7 +160,6 @@ fn quote(
     findings: &[Finding],
     generation: &Generation,
 ) -> (String, bool) {
-    use mcpf_model::Family;
     let mut out = String::new();
     let mut at = span.range().start;
     let end = span.range().end.min(frame.len());

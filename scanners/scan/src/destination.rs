@@ -61,24 +61,65 @@ impl Destination {
     }
 }
 
-/// Longest URL that is looked at, in bytes; the host of a longer one still stands at its front.
-const MAX_URL: usize = 2_048;
+/// Longest authority (user, host and port) that is looked at, in bytes.
+const MAX_AUTHORITY: usize = 2_048;
 
-/// Every destination that stands in `text` as a URL with `://`, in order.
+/// Schemes after which WHATWG URL parsers take any number of slashes, either way round.
+const SPECIAL: [&str; 5] = ["http", "https", "ws", "wss", "ftp"];
+
+/// Every destination that stands in `text` as a URL, in order.
+///
+/// What browsers forgive is read as they read it: `http:\\\\host`, `https:/host`, quotes in the user
+/// part. Authorities that are looked at do not overlap, so the work is linear in the text.
 pub fn destinations(text: &str) -> impl Iterator<Item = Destination> + '_ {
-    memchr::memmem::find_iter(text.as_bytes(), b"://").filter_map(move |at| {
-        let scheme = scheme_at_end(text.get(..at)?);
-        let start = at - scheme.len();
-        let rest = text.get(start..)?;
-        let mut end = rest
-            .find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`'))
-            .unwrap_or(rest.len())
-            .min(MAX_URL);
-        while !rest.is_char_boundary(end) {
-            end -= 1;
-        }
-        Destination::of(rest.get(..end)?.as_bytes())
-    })
+    let mut from = 0;
+    memchr::memchr_iter(b':', text.as_bytes())
+        .filter_map(move |at| {
+            if at < from {
+                return None;
+            }
+            let scheme = scheme_at_end(text.get(..at)?);
+            let rest = text.get(at + 1..)?;
+            let special = SPECIAL.iter().any(|name| name.eq_ignore_ascii_case(scheme));
+            let authority = if special {
+                rest.trim_start_matches(['/', '\\'])
+            } else {
+                rest.strip_prefix("//")?
+            };
+            let authority = cut(authority, |c| {
+                matches!(c, '/' | '?' | '#' | '<' | '>')
+                    || (special && c == '\\')
+                    || c.is_whitespace()
+            });
+            from = at
+                + 1
+                + (rest.len() - rest.trim_start_matches(['/', '\\']).len())
+                + authority.len();
+            // A quote ends a URL in text, and is a part of the user name for a parser.
+            let quoted = cut(authority, |c| matches!(c, '"' | '\'' | '`'));
+            let whole =
+                Some(authority).filter(|all| all.len() != quoted.len() && all.contains('@'));
+            Some(
+                [Some(quoted), whole].map(|authority| {
+                    Destination::of(format!("{scheme}://{}", authority?).as_bytes())
+                }),
+            )
+        })
+        .flatten()
+        .flatten()
+}
+
+/// The front of `text` up to the first character that `ends` it, at most [`MAX_AUTHORITY`] bytes.
+fn cut(text: &str, ends: impl Fn(char) -> bool) -> &str {
+    let mut limit = text.len().min(MAX_AUTHORITY);
+    while !text.is_char_boundary(limit) {
+        limit -= 1;
+    }
+    let front = text.get(..limit).unwrap_or_default();
+    front
+        .find(ends)
+        .and_then(|end| front.get(..end))
+        .unwrap_or(front)
 }
 
 /// The scheme that `text` ends with (RFC 3986 section 3.1).
@@ -107,6 +148,42 @@ mod tests {
                 ("gopher".into(), "10.0.0.1".into(), AddressClass::Private),
             ]
         );
+    }
+
+    #[test]
+    fn what_browsers_forgive_is_a_destination() {
+        for text in [
+            "http:/10.0.0.1/",
+            "http:\\\\10.0.0.1/",
+            "http:10.0.0.1/",
+            "HTTP:/\\/10.0.0.1",
+            "http://a'b@10.0.0.1/",
+            "https://good.example`@10.0.0.1/",
+        ] {
+            let private = destinations(text).any(|found| found.class == AddressClass::Private);
+            assert!(private, "{text}");
+        }
+        let long = format!("http://{}@10.0.0.1/", "a".repeat(300));
+        assert!(destinations(&long).any(|found| found.class == AddressClass::Private));
+        assert_eq!(destinations("note: this, a:b, 10:30, x: http").count(), 0);
+    }
+
+    #[test]
+    fn a_flood_of_schemes_is_read_once() {
+        for piece in [
+            "://",
+            "http://",
+            "http:",
+            "https://a.b/?d=",
+            "![a](http://a/?q=",
+        ] {
+            let text = piece.repeat(400_000 / piece.len());
+            let authorities: usize = destinations(&text)
+                .filter_map(|found| found.host)
+                .map(|host| host.len())
+                .sum();
+            assert!(authorities <= text.len() * 2, "{piece}");
+        }
     }
 
     #[test]
