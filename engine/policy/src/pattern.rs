@@ -153,7 +153,9 @@ impl Values {
     }
 
     fn matches_text(&self, text: &str) -> bool {
-        self.globs.is_match(text) || self.regexes.iter().any(|regex| regex.is_match(text))
+        // A set of no globs still takes a path apart before it says no.
+        (!self.globs.is_empty() && self.globs.is_match(text))
+            || self.regexes.iter().any(|regex| regex.is_match(text))
     }
 }
 
