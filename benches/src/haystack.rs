@@ -423,7 +423,6 @@ const WORDS: &[&str] = &[
     "project",
     "number",
     "part",
-    "system",
     "message",
     "file",
     "table",

@@ -95,7 +95,10 @@ impl Peer {
         match outcome {
             Outcome::Forward(released) => self.released(frame, &released, &facts),
             Outcome::Hold(held) => {
-                holds("who is held awaits an answer", facts.id.as_ref() == held.id())?;
+                holds(
+                    "who is held awaits an answer",
+                    facts.id.as_ref() == held.id(),
+                )?;
                 let released = held.approve();
                 holds("held bytes are their own", !released.is_untouched())?;
                 self.is_one_message(released.bytes(), &facts)
@@ -113,7 +116,10 @@ impl Peer {
     }
 
     fn released(&self, frame: &[u8], out: &Released<'_>, facts: &Facts) -> Result<(), String> {
-        holds("what leaves was not refused", facts.verdict != Verdict::Deny)?;
+        holds(
+            "what leaves was not refused",
+            facts.verdict != Verdict::Deny,
+        )?;
         let same = out.bytes() == frame;
         holds("untouched is unchanged", !out.is_untouched() || same)?;
         holds(
@@ -124,9 +130,10 @@ impl Peer {
             .findings
             .iter()
             .any(|finding| finding.action == Action::Block);
+        // A tool or a server's text that blocks is taken out, and the rest may go on.
         holds(
-            "nothing that blocks has left",
-            !blocking || facts.verdict == Verdict::Monitor,
+            "nothing that blocks has left as it came",
+            !blocking || facts.verdict == Verdict::Monitor || !out.is_untouched(),
         )?;
         let open = match (facts.kind, &facts.id) {
             (Some(MessageKind::Request), Some(id)) => {
@@ -166,7 +173,10 @@ impl Peer {
 }
 
 fn is_refused(blocked: &Blocked, facts: &Facts) -> Result<(), String> {
-    holds("a refusal is recorded as one", facts.verdict == Verdict::Deny)?;
+    holds(
+        "a refusal is recorded as one",
+        facts.verdict == Verdict::Deny,
+    )?;
     let reason = facts.reason.as_ref();
     holds("the reason is recorded", reason == Some(&blocked.reason))?;
     let asked = facts.kind == Some(MessageKind::Request);

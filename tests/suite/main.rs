@@ -11,6 +11,7 @@ mod deny;
 mod differential;
 mod durability;
 mod process;
+mod regressions;
 mod relay;
 mod sdk;
 mod support;
