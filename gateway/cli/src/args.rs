@@ -201,10 +201,10 @@ pub(crate) struct CheckArgs {
     /// The call's arguments, a JSON object; `-` reads them from standard input
     #[arg(long, value_name = "JSON", requires = "tool")]
     pub(crate) args: Option<String>,
-    /// Check this text as a tool's result would be
+    /// Check this text as a tool's result would be; `-` reads standard input
     #[arg(long, conflicts_with = "tool")]
     pub(crate) result: Option<String>,
-    /// Check this text as a prompt
+    /// Check this text as a prompt; `-` reads standard input
     #[arg(long, conflicts_with_all = ["tool", "result"])]
     pub(crate) prompt: Option<String>,
     /// Print JSON

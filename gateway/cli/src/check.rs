@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use mcpf_model::{Direction, Principal, Verdict};
+use mcpf_model::{Direction, Principal, Reason, ReasonCode, Stage, Verdict};
 use mcpf_pipeline::{
     Context, Facts, Generation, Inspection, Nanos, Outcome, Scratch, Session, Shared, inspect,
 };
@@ -53,6 +53,20 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
             }
             _ => None,
         };
+        let mut facts = facts;
+        if let Outcome::Hold(held) = &outcome {
+            facts.reason = Some(Reason {
+                stage: Stage::Approval,
+                code: ReasonCode::Noted,
+                rule: held.question.rule.clone(),
+                text: held
+                    .question
+                    .message
+                    .as_deref()
+                    .unwrap_or("a person would be asked")
+                    .to_owned(),
+            });
+        }
         (matches!(outcome, Outcome::Hold(_)), facts, out)
     };
     let mut last = walk(Direction::Inbound, &request);
@@ -68,17 +82,7 @@ fn messages(args: &CheckArgs) -> anyhow::Result<(Value, Option<Value>)> {
     let call = |name: &str, arguments: &Value| json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}});
     let answer = |result: Value| Some(json!({"jsonrpc": "2.0", "id": 1, "result": result}));
     if let Some(tool) = &args.tool {
-        let text = match args.args.as_deref() {
-            Some("-") => {
-                let mut text = String::new();
-                std::io::stdin()
-                    .read_to_string(&mut text)
-                    .context("cannot read standard input")?;
-                text
-            }
-            Some(text) => text.to_owned(),
-            None => "{}".to_owned(),
-        };
+        let text = given(args.args.as_deref().unwrap_or("{}"))?;
         let arguments: Value = serde_json::from_str(&text).context("--args is not JSON")?;
         if !arguments.is_object() {
             bail!("--args must be a JSON object, such as '{{\"path\": \"/tmp/x\"}}'");
@@ -86,16 +90,27 @@ fn messages(args: &CheckArgs) -> anyhow::Result<(Value, Option<Value>)> {
         return Ok((call(tool, &arguments), None));
     }
     if let Some(text) = &args.result {
-        let result = json!({"content": [{"type": "text", "text": text}]});
+        let result = json!({"content": [{"type": "text", "text": given(text)?}]});
         return Ok((call("check", &json!({})), answer(result)));
     }
     if let Some(text) = &args.prompt {
         let get = json!({"jsonrpc": "2.0", "id": 1, "method": "prompts/get", "params": {"name": "check"}});
-        let result =
-            json!({"messages": [{"role": "user", "content": {"type": "text", "text": text}}]});
+        let result = json!({"messages": [{"role": "user", "content": {"type": "text", "text": given(text)?}}]});
         return Ok((get, answer(result)));
     }
     bail!("give --tool (with --args), --result or --prompt")
+}
+
+/// A value as given, or standard input for `-`.
+fn given(value: &str) -> anyhow::Result<String> {
+    if value != "-" {
+        return Ok(value.to_owned());
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .context("cannot read standard input")?;
+    Ok(text)
 }
 
 fn report(

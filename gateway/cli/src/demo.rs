@@ -265,7 +265,13 @@ fn said(answer: &Value) -> String {
         answer.pointer("/result/tools").and_then(Value::as_array),
     ) {
         (Some(text), _) => text.split_whitespace().collect::<Vec<_>>().join(" "),
-        (None, Some(tools)) => format!("{} tools", tools.len()),
+        (None, Some(tools)) => {
+            let names: Vec<&str> = tools
+                .iter()
+                .filter_map(|tool| tool.get("name")?.as_str())
+                .collect();
+            format!("{} tools are listed: {}", names.len(), names.join(", "))
+        }
         (None, None) => String::new(),
     }
 }
@@ -293,8 +299,8 @@ fn print_table(steps: &[Step], bare: &[Outcome], guarded: &[Outcome]) -> anyhow:
         .unwrap_or_default();
     print::line(&print::paint(
         &format!(
-            "{:<width$}  {:<18}  {:<18}",
-            "what the agent does", "without", "with mcp-firewall"
+            "{:<width$}  {:<15}  {}",
+            "what the agent does", "without", "with firewall"
         ),
         print::BOLD,
         colour,
@@ -308,7 +314,7 @@ fn print_table(steps: &[Step], bare: &[Outcome], guarded: &[Outcome]) -> anyhow:
         };
         let cell = |outcome: &Outcome| {
             let (text, code) = word(outcome);
-            print::paint(&format!("{text:<18}"), code, colour)
+            print::paint(&format!("{text:<15}"), code, colour)
         };
         print::line(&format!(
             "{:<width$}  {}  {}",
@@ -332,17 +338,27 @@ fn print_table(steps: &[Step], bare: &[Outcome], guarded: &[Outcome]) -> anyhow:
     ))?;
     print::line("\nWhat the agent was told instead:")?;
     for (step, outcome) in steps.iter().zip(guarded).filter(|(step, _)| step.attack) {
-        let mut said: String = outcome.said.chars().take(150).collect();
-        if said.len() < outcome.said.len() {
-            said.push('…');
+        print::line(&format!("  {}", step.title))?;
+        for line in wrapped(&outcome.said, 74).iter().take(3) {
+            print::line(&format!("    {}", print::paint(line, print::DIM, colour)))?;
         }
-        print::line(&format!(
-            "  {}\n    {}",
-            step.title,
-            print::paint(&said, print::DIM, colour)
-        ))?;
     }
     Ok(())
+}
+
+/// `text` in lines of at most `width` characters, broken between words.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 fn print_json(

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use mcpf_audit::{Durability, Location, Log, Settings, SigningKey, Start};
-use mcpf_config::Checked;
+use mcpf_config::{Checked, PolicySource};
 use mcpf_model::Principal;
 use mcpf_pipeline::{Context, Generation, Session, Shared};
 use mcpf_proxy::{Approver, DenyAs, Ears, Nobody, Parts, Relay, Terminal, Waker};
@@ -21,6 +21,13 @@ pub(crate) fn run(args: &WrapArgs) -> anyhow::Result<ExitCode> {
     // Handlers before anything that could be interrupted, and before other threads start.
     let ears = Ears::install()?;
     let log = Arc::new(open_log(&config, &generation, &ears.waker()?)?);
+    tracing::info!(
+        policy = &*policy_name(&config),
+        mode = generation.policy.mode().as_str(),
+        rules = generation.engine.rules().len(),
+        audit = %log.path().display(),
+        "firewall up"
+    );
     let shared = Arc::new(Shared::default());
     kill_file::watch(config.kill_switch.clone(), &shared, Arc::clone(&log))
         .context("cannot watch the kill switch")?;
@@ -55,6 +62,14 @@ pub(crate) fn run(args: &WrapArgs) -> anyhow::Result<ExitCode> {
     let status = status?;
     closed.context("the audit log did not close cleanly")?;
     Ok(ExitCode::from(status))
+}
+
+fn policy_name(config: &Checked) -> String {
+    match &config.policy {
+        PolicySource::Builtin(builtin) => builtin.as_str().to_owned(),
+        PolicySource::File(path) => path.display().to_string(),
+        PolicySource::Inline => "inline".to_owned(),
+    }
 }
 
 fn approver(config: &Checked, waker: Waker) -> anyhow::Result<Box<dyn Approver>> {
