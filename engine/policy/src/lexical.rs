@@ -4,6 +4,11 @@
 //! doubled slashes, percent escapes, `file:` spellings, backslashes and NUL are undone lexically.
 //! Nothing here asks a file system, so symbolic links remain the server's affair.
 
+use std::borrow::Cow;
+
+/// How often the percent escapes of a plain path are undone.
+const MAX_DECODES: usize = 3;
+
 /// The readings of one value.
 pub(crate) struct Forms;
 
@@ -14,6 +19,17 @@ impl Forms {
     pub(crate) fn any(value: &str, test: impl Fn(&str) -> bool) -> bool {
         if test(value) {
             return true;
+        }
+        // A plain path is not a URI, but some servers decode it all the same.
+        let mut escaped = Cow::Borrowed(value);
+        for _ in 0..MAX_DECODES {
+            if !escaped.contains('%') {
+                break;
+            }
+            escaped = Cow::Owned(decoded(&escaped));
+            if test(&escaped) || restrictive(&escaped).iter().any(|form| test(form)) {
+                return true;
+            }
         }
         if is_plain(value) {
             return false;
