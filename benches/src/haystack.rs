@@ -44,7 +44,13 @@ pub enum Haystack {
 /// A text of `kind` of at most `size` bytes and at least `size - 4`.
 #[must_use]
 pub fn generate(kind: Haystack, size: usize) -> String {
-    let mut source = Source::new();
+    generate_from(kind, size, 0)
+}
+
+/// The same from another seed: another text of the same kind.
+#[must_use]
+pub fn generate_from(kind: Haystack, size: usize, seed: u64) -> String {
+    let mut source = Source::new(seed);
     let mut text = String::with_capacity(size + 256);
     while text.len() < size {
         source.append(kind, &mut text);
@@ -65,9 +71,9 @@ struct Source {
 }
 
 impl Source {
-    const fn new() -> Self {
+    const fn new(seed: u64) -> Self {
         Self {
-            state: 0x6d63_7066,
+            state: 0x6d63_7066 + (seed << 32),
             left_in_sentence: 0,
             indent: 0,
         }
@@ -237,7 +243,7 @@ impl Source {
         if self.below(4) == 0 {
             let word = self.any(&[
                 "d\u{e9}j\u{e0}",
-                "\u{201c}ma\u{f1}ana\u{201d}",
+                "ma\u{f1}ana\u{2019}s",
                 "stra\u{df}e \u{2014}",
                 "\u{43f}\u{440}\u{438}\u{432}\u{435}\u{442}",
                 "\u{4e2d}\u{6587}\u{6587}\u{672c}",
