@@ -1,11 +1,12 @@
 //! From rules to what the engine runs.
 //!
-//! Enters: specs. Leaves: compiled patterns, the database that finds them, and every reason why a
+//! Enters: specs. Leaves: compiled patterns, the databases that find them, and every reason why a
 //! rule is not usable. It never scans.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use mcpf_model::Surface;
 use mcpf_vectorscan as vectorscan;
 
 use crate::engine::Rule;
@@ -139,44 +140,83 @@ pub(crate) fn try_regexes(
     }
 }
 
-/// Compiles the database of every pattern that a literal anchors, and tells whether these very
+/// Which patterns share a database: the first set here that holds all their surfaces.
+///
+/// What is said about tools, the costliest text to look through, is seldom sent; and an argument
+/// is never read as an instruction. So neither pays for the other's patterns.
+const SHARES: [SurfaceSet; 4] = [
+    SurfaceSet::EMPTY.with(Surface::Arguments),
+    SurfaceSet::EMPTY.with(Surface::ToolDescription),
+    SurfaceSet::OUTBOUND,
+    SurfaceSet::ALL,
+];
+
+/// The patterns of one of [`SHARES`].
+#[derive(Debug)]
+pub(crate) struct Share {
+    pub(crate) surfaces: SurfaceSet,
+    pub(crate) database: vectorscan::Database,
+}
+
+/// Compiles the databases of every pattern that a literal anchors, and tells whether these very
 /// patterns were compiled before: then their regexes can be built when they are first needed.
 pub(crate) fn find_with(
     specs: &[RuleSpec],
     patterns: &[Owned],
     cache_dir: Option<&Path>,
-) -> Result<(Option<vectorscan::Database>, bool), Vec<BuildError>> {
-    let spec_of = |owned: &Owned| specs.get(owned.rule as usize);
-    let found: Vec<vectorscan::Pattern<'_>> = (0_u32..)
-        .zip(patterns)
-        .filter(|(_, owned)| spec_of(owned).is_some_and(|spec| spec.anchor == Anchor::Literal))
-        .map(|(id, owned)| {
-            vectorscan::Pattern::new(id, &owned.compiled.expression)
-                .with_flags(owned.compiled.flags)
-        })
-        .collect();
-    if found.is_empty() {
-        return Ok((None, false));
-    }
-    match vectorscan::load_or_compile(cache_dir, &found, vectorscan::Mode::Block) {
-        Ok(loaded) => {
-            let known = matches!(loaded.origin, vectorscan::Origin::Restored);
-            Ok((Some(loaded.database), known))
+) -> Result<(Vec<Share>, bool), Vec<BuildError>> {
+    let mut found: [(SurfaceSet, Vec<vectorscan::Pattern<'_>>); SHARES.len()] = Default::default();
+    for (id, owned) in (0_u32..).zip(patterns) {
+        let spec = specs.get(owned.rule as usize);
+        let Some(spec) = spec.filter(|spec| spec.anchor == Anchor::Literal) else {
+            continue;
+        };
+        let of = SHARES.iter().zip(&mut found);
+        let mut fit = of.filter(|(share, _)| share.union(spec.surfaces) == **share);
+        if let Some((_, (surfaces, list))) = fit.next() {
+            *surfaces = surfaces.union(spec.surfaces);
+            list.push(
+                vectorscan::Pattern::new(id, &owned.compiled.expression)
+                    .with_flags(owned.compiled.flags),
+            );
         }
-        Err(errors) => Err(errors
-            .into_iter()
-            .map(|error| {
-                let owned = error.id.and_then(|id| patterns.get(id as usize));
-                match owned.and_then(|owned| Some((owned, spec_of(owned)?))) {
-                    Some((owned, spec)) => BuildError::Pattern {
-                        rule: Arc::clone(&spec.id),
-                        pattern: owned.compiled.place,
-                        message: error.message,
-                    },
-                    None => BuildError::Set(error.message),
-                }
-            })
-            .collect()),
+    }
+    let mut shares = Vec::with_capacity(SHARES.len());
+    let mut errors = Vec::new();
+    let mut known = true;
+    for (surfaces, list) in found.iter().filter(|(_, list)| !list.is_empty()) {
+        match vectorscan::load_or_compile(cache_dir, list, vectorscan::Mode::Block) {
+            Ok(loaded) => {
+                known &= matches!(loaded.origin, vectorscan::Origin::Restored);
+                shares.push(Share {
+                    surfaces: *surfaces,
+                    database: loaded.database,
+                });
+            }
+            Err(more) => errors.extend(more),
+        }
+    }
+    if errors.is_empty() {
+        known &= !shares.is_empty();
+        return Ok((shares, known));
+    }
+    // Rules are blamed in their order, which is that of their patterns' ids.
+    errors.sort_by_key(|error| error.id);
+    let blame = |error| blamed(error, specs, patterns);
+    Err(errors.into_iter().map(blame).collect())
+}
+
+/// The rule whose pattern was refused.
+fn blamed(error: vectorscan::CompileError, specs: &[RuleSpec], patterns: &[Owned]) -> BuildError {
+    let owned = error.id.and_then(|id| patterns.get(id as usize));
+    let spec = owned.and_then(|owned| specs.get(owned.rule as usize));
+    match owned.zip(spec) {
+        Some((owned, spec)) => BuildError::Pattern {
+            rule: Arc::clone(&spec.id),
+            pattern: owned.compiled.place,
+            message: error.message,
+        },
+        None => BuildError::Set(error.message),
     }
 }
 

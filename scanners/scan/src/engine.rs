@@ -10,7 +10,7 @@ use mcpf_model::{Action, Family, Finding, Limits, RuleIx, Severity, Span, Surfac
 use mcpf_vectorscan as vectorscan;
 
 use crate::anchors::{self, Stretches};
-use crate::build::{self, Anchored, BuildError, Owned};
+use crate::build::{self, Anchored, BuildError, Owned, Share};
 use crate::confirm::{Caches, Confirm, Matches, Windows};
 use crate::frame::FrameMap;
 use crate::joined::Joined;
@@ -87,8 +87,8 @@ pub struct Engine {
     /// Greatest match width of each pattern, and how far a match goes on behind what is found of
     /// it, for the hot callback.
     reach: Vec<(u32, u32)>,
-    /// Finds the patterns of rules anchored by a literal; `None` if there are none.
-    database: Option<vectorscan::Database>,
+    /// Find the patterns of rules anchored by a literal, each on its surfaces.
+    shares: Vec<Share>,
     anchored: Vec<Anchored>,
     revision: String,
     unknown: RuleSpec,
@@ -130,7 +130,7 @@ impl Engine {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let (database, known) = build::find_with(&specs, &patterns, cache_dir)?;
+        let (shares, known) = build::find_with(&specs, &patterns, cache_dir)?;
         if !known {
             build::try_regexes(&specs, &rules, &patterns)?;
         }
@@ -143,7 +143,7 @@ impl Engine {
             specs,
             rules,
             patterns,
-            database,
+            shares,
             revision,
             unknown: RuleSpec::new(
                 "UNKNOWN",
@@ -184,9 +184,11 @@ impl Engine {
     /// # Errors
     /// [`ScanError::Matcher`] if the matcher has no memory.
     pub fn new_scratch(&self) -> Result<Scratch, ScanError> {
-        let matcher = match &self.database {
-            Some(database) => Some(vectorscan::Scratch::new(&[database])?),
-            None => None,
+        let databases: Vec<_> = self.shares.iter().map(|share| &share.database).collect();
+        let matcher = if databases.is_empty() {
+            None
+        } else {
+            Some(vectorscan::Scratch::new(&databases)?)
         };
         Ok(Scratch {
             matcher,
@@ -311,19 +313,12 @@ impl Engine {
             ..
         } = scratch;
         windows.clear();
-        if let (Some(database), Some(matcher)) = (&self.database, matcher) {
-            let length = joined.buffer.len();
-            // It never stops early: the callback never asks for it.
-            let _done = database.scan(&joined.buffer, matcher, |pattern, end| {
-                let (width, ahead) = self
-                    .reach
-                    .get(pattern as usize)
-                    .copied()
-                    .unwrap_or((u32::MAX, u32::MAX));
-                let end = end.saturating_add(ahead as usize).min(length);
-                windows.add(pattern, width.saturating_add(ahead), end);
-                vectorscan::Flow::Continue
-            })?;
+        let present: SurfaceSet = joined.texts.iter().map(|text| text.surface).collect();
+        if let Some(matcher) = matcher {
+            let wanted = |share: &&Share| share.surfaces.intersects(present);
+            for share in self.shares.iter().filter(wanted) {
+                self.look(&share.database, &joined.buffer, matcher, windows)?;
+            }
         }
         let mut confirm = Confirm {
             engine: self,
@@ -336,7 +331,6 @@ impl Engine {
         for window in windows.list() {
             confirm.window(window.pattern, window.start, window.end)?;
         }
-        let present: SurfaceSet = joined.texts.iter().map(|text| text.surface).collect();
         for group in &self.anchored {
             if !group.surfaces.intersects(present) {
                 continue;
@@ -346,6 +340,28 @@ impl Engine {
                 self.around(stretches, group, &mut confirm)?;
             }
         }
+        Ok(())
+    }
+
+    /// Notes where the patterns of `database` may match.
+    fn look(
+        &self,
+        database: &vectorscan::Database,
+        buffer: &[u8],
+        matcher: &mut vectorscan::Scratch,
+        windows: &mut Windows,
+    ) -> Result<(), ScanError> {
+        // It never stops early: the callback never asks for it.
+        let _done = database.scan(buffer, matcher, |pattern, end| {
+            let (width, ahead) = self
+                .reach
+                .get(pattern as usize)
+                .copied()
+                .unwrap_or((u32::MAX, u32::MAX));
+            let end = end.saturating_add(ahead as usize).min(buffer.len());
+            windows.add(pattern, width.saturating_add(ahead), end);
+            vectorscan::Flow::Continue
+        })?;
         Ok(())
     }
 
