@@ -7,7 +7,7 @@ use crate::definition::Size;
 use crate::fixture::Fixture;
 use crate::frame::{Carrier, ID, frame};
 use crate::haystack::Haystack;
-use crate::work::{Observation, Work};
+use crate::work::{Observation, Turns, Work};
 
 pub(crate) struct Corridor<'f> {
     fixture: &'f Fixture,
@@ -15,7 +15,7 @@ pub(crate) struct Corridor<'f> {
     session: Session,
     scratch: Scratch,
     carrier: Carrier,
-    frame: String,
+    frames: Turns<String>,
     /// The call that the frame answers.
     question: String,
     /// The first few findings of the last walk.
@@ -26,7 +26,7 @@ impl<'f> Corridor<'f> {
     pub(crate) fn new(
         fixture: &'f Fixture,
         carrier: Carrier,
-        frame_text: String,
+        frames: Turns<String>,
     ) -> Result<Self, String> {
         let context = fixture.context();
         Ok(Self {
@@ -40,15 +40,15 @@ impl<'f> Corridor<'f> {
             scratch: Scratch::new(&context.generation).map_err(|error| error.to_string())?,
             context,
             carrier,
-            frame: frame_text,
-            question: frame(Haystack::Prose, Size(200), Carrier::Call),
+            frames,
+            question: frame(Haystack::Prose, Size(200), Carrier::Call, 0),
             seen: Vec::with_capacity(8),
         })
     }
 
     fn walk(&mut self, direction: Direction, which: Which) -> Observation {
         let frame = match which {
-            Which::Frame => &self.frame,
+            Which::Frame => self.frames.now().map_or("", String::as_str),
             Which::Question => &self.question,
         };
         let inspection = inspect(
@@ -86,6 +86,7 @@ enum Which {
 
 impl Work for Corridor<'_> {
     fn before(&mut self) {
+        self.frames.turn();
         let id = RequestId::Number(ID);
         self.session.answered(Direction::Inbound, &id);
         if self.carrier == Carrier::Result {
@@ -102,7 +103,11 @@ impl Work for Corridor<'_> {
 
     fn seen(&self) -> Vec<String> {
         let told = self.seen.iter().map(|(rule, span)| {
-            let text = self.frame.get(span.range()).unwrap_or_default();
+            let text = self
+                .frames
+                .now()
+                .and_then(|frame| frame.get(span.range()))
+                .unwrap_or_default();
             format!("{} {text:?}", self.context.generation.engine.rule(*rule).id)
         });
         told.collect()

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::definition::Size;
-use crate::haystack::{Haystack, generate};
+use crate::haystack::{Haystack, generate_from};
 
 /// What carries a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,9 +17,9 @@ pub enum Carrier {
 /// The id of every call and answer here.
 pub(crate) const ID: i64 = 17;
 
-/// A frame of about `size` bytes, never more.
+/// A frame of about `size` bytes, never more, around the text made from `seed`.
 #[must_use]
-pub fn frame(haystack: Haystack, size: Size, carrier: Carrier) -> String {
+pub fn frame(haystack: Haystack, size: Size, carrier: Carrier, seed: u64) -> String {
     let (head, tail) = match carrier {
         Carrier::Call => (
             format!(
@@ -35,10 +35,10 @@ pub fn frame(haystack: Haystack, size: Size, carrier: Carrier) -> String {
     let room = size.0.saturating_sub(head.len() + tail.len());
     let mut frame = head;
     match (haystack, carrier) {
-        (Haystack::Json, Carrier::Call) => structured(room, &mut frame),
+        (Haystack::Json, Carrier::Call) => structured(room, seed, &mut frame),
         _ => {
             frame.push('"');
-            spell(haystack, room.saturating_sub(2), &mut frame);
+            spell(haystack, room.saturating_sub(2), seed, &mut frame);
             frame.push('"');
         }
     }
@@ -47,8 +47,8 @@ pub fn frame(haystack: Haystack, size: Size, carrier: Carrier) -> String {
 }
 
 /// As many records as fit into `room` bytes, as an array.
-fn structured(room: usize, frame: &mut String) {
-    let text = generate(Haystack::Json, room.saturating_sub(2));
+fn structured(room: usize, seed: u64, frame: &mut String) {
+    let text = generate_from(Haystack::Json, room.saturating_sub(2), seed);
     let whole = text
         .rfind("},")
         .map_or("", |at| text.get(..=at).unwrap_or(""));
@@ -58,8 +58,8 @@ fn structured(room: usize, frame: &mut String) {
 }
 
 /// As much of a text as fits into `room` bytes once it is escaped.
-fn spell(haystack: Haystack, room: usize, frame: &mut String) {
-    let text = generate(haystack, room);
+fn spell(haystack: Haystack, room: usize, seed: u64, frame: &mut String) {
+    let text = generate_from(haystack, room, seed);
     let mut left = room;
     let mut piece = String::new();
     for character in text.chars() {

@@ -24,5 +24,5 @@ mod work;
 pub use definition::{Bench, Count, EngineName, Goal, Size, benches, goals};
 pub use fixture::Fixture;
 pub use frame::{Carrier, frame};
-pub use haystack::{Haystack, generate};
+pub use haystack::{Haystack, generate, generate_from};
 pub use work::{Observation, Prepared, Work, prepare};

@@ -6,7 +6,7 @@ use mcpf_vectorscan::{Database, Flow};
 use regex::bytes::RegexSet;
 
 use crate::definition::{Count, TooMany};
-use crate::work::{Observation, Work};
+use crate::work::{Observation, Turns, Work};
 
 /// Bytes of a small text: about what a key or a short value takes.
 const PIECE: usize = 15;
@@ -31,18 +31,14 @@ fn span(start: usize, end: usize) -> Result<Span, String> {
     }
 }
 
-/// The shipped rules over the texts of a frame that is an array of strings.
-pub(crate) struct Rules<'f> {
-    engine: &'f Engine,
-    scratch: Scratch,
-    findings: Vec<Finding>,
-    limits: Limits,
+/// Texts laid out in a frame that is an array of strings.
+pub(crate) struct Laid {
     frame: String,
     texts: Vec<(String, Span)>,
 }
 
-impl<'f> Rules<'f> {
-    pub(crate) fn new(engine: &'f Engine, pieces: &[&str]) -> Result<Self, String> {
+impl Laid {
+    pub(crate) fn out(pieces: &[&str]) -> Result<Self, String> {
         let mut frame = String::from("[");
         let mut texts = Vec::new();
         for piece in pieces {
@@ -54,26 +50,47 @@ impl<'f> Rules<'f> {
         }
         frame.pop();
         frame.push(']');
+        Ok(Self { frame, texts })
+    }
+}
+
+/// The shipped rules over texts.
+pub(crate) struct Rules<'f> {
+    engine: &'f Engine,
+    scratch: Scratch,
+    findings: Vec<Finding>,
+    limits: Limits,
+    laid: Turns<Laid>,
+}
+
+impl<'f> Rules<'f> {
+    pub(crate) fn new(engine: &'f Engine, laid: Turns<Laid>) -> Result<Self, String> {
         Ok(Self {
             engine,
             scratch: engine.new_scratch().map_err(|error| error.to_string())?,
             findings: Vec::new(),
             limits: Limits::default(),
-            frame,
-            texts,
+            laid,
         })
     }
 }
 
 impl Work for Rules<'_> {
+    fn before(&mut self) {
+        self.laid.turn();
+    }
+
     fn run(&mut self) -> Observation {
-        let texts = self.texts.iter().map(|(text, raw)| Text {
+        let Some(laid) = self.laid.now() else {
+            return Observation::of(0);
+        };
+        let texts = laid.texts.iter().map(|(text, raw)| Text {
             text,
             raw: *raw,
             surface: Surface::ToolResult,
         });
         let scanned = self.engine.scan(
-            self.frame.as_bytes(),
+            laid.frame.as_bytes(),
             texts,
             &self.limits,
             &mut self.scratch,
@@ -94,7 +111,9 @@ impl Work for Rules<'_> {
 
     fn seen(&self) -> Vec<String> {
         let told = self.findings.iter().take(8).map(|finding| {
-            let text = self.frame.get(finding.span.range()).unwrap_or_default();
+            let laid = self.laid.now();
+            let text = laid.and_then(|laid| laid.frame.get(finding.span.range()));
+            let text = text.unwrap_or_default();
             format!("{} {text:?}", self.engine.rule(finding.rule).id)
         });
         told.collect()
@@ -105,25 +124,30 @@ impl Work for Rules<'_> {
 pub(crate) struct Literals<'f> {
     database: &'f Database,
     scratch: mcpf_vectorscan::Scratch,
-    text: String,
+    texts: Turns<String>,
 }
 
 impl<'f> Literals<'f> {
-    pub(crate) fn new(database: &'f Database, text: String) -> Result<Self, String> {
+    pub(crate) fn new(database: &'f Database, texts: Turns<String>) -> Result<Self, String> {
         Ok(Self {
             database,
             scratch: mcpf_vectorscan::Scratch::new(&[database]).map_err(|e| e.to_string())?,
-            text,
+            texts,
         })
     }
 }
 
 impl Work for Literals<'_> {
+    fn before(&mut self) {
+        self.texts.turn();
+    }
+
     fn run(&mut self) -> Observation {
         let mut count = 0;
+        let text = self.texts.now().map_or("", String::as_str);
         let done = self
             .database
-            .scan(self.text.as_bytes(), &mut self.scratch, |_, _| {
+            .scan(text.as_bytes(), &mut self.scratch, |_, _| {
                 count += 1;
                 Flow::Continue
             });

@@ -3,25 +3,30 @@
 use mcpf_model::Limits;
 use mcpf_wire::Parser;
 
-use crate::work::{Observation, Work};
+use crate::work::{Observation, Turns, Work};
 
 pub(crate) struct Wire {
     parser: Parser,
-    frame: String,
+    frames: Turns<String>,
 }
 
 impl Wire {
-    pub(crate) fn new(frame: String) -> Self {
+    pub(crate) fn new(frames: Turns<String>) -> Self {
         Self {
             parser: Parser::new(&Limits::default()),
-            frame,
+            frames,
         }
     }
 }
 
 impl Work for Wire {
+    fn before(&mut self) {
+        self.frames.turn();
+    }
+
     fn run(&mut self) -> Observation {
-        match self.parser.parse(self.frame.as_bytes()) {
+        let frame = self.frames.now().map_or("", String::as_str);
+        match self.parser.parse(frame.as_bytes()) {
             Ok(message) => Observation::of(message.strings().count()),
             Err(refusal) => Observation {
                 verdict: Some(refusal.code.as_str()),

@@ -4,9 +4,9 @@ use crate::corridor::Corridor;
 use crate::definition::{Bench, Count, EngineName, TooMany};
 use crate::fixture::Fixture;
 use crate::frame::{Carrier, frame};
-use crate::haystack::generate;
+use crate::haystack::{generate, generate_from};
 use crate::policy::Policy;
-use crate::scan::{Literals, Rules, Set};
+use crate::scan::{Laid, Literals, Rules, Set};
 use crate::wire::Wire;
 
 /// What one run came to.
@@ -61,40 +61,88 @@ impl std::fmt::Debug for Prepared<'_> {
     }
 }
 
-/// Generates the haystack of `bench`, builds its work and holds it to the expected count, twice:
-/// what is warm must say what was said when it was cold.
+/// Texts that a bench goes through in turn. With one text alone, and a small one, the processor
+/// learns it by heart, and every branch in the matcher is foretold: figures come out several times
+/// better than traffic will ever see.
+pub(crate) struct Turns<T> {
+    all: Vec<T>,
+    at: usize,
+}
+
+impl<T> Turns<T> {
+    fn new(all: Vec<T>) -> Self {
+        Self { all, at: 0 }
+    }
+
+    /// Goes on to the next.
+    pub(crate) fn turn(&mut self) {
+        self.at = (self.at + 1) % self.all.len().max(1);
+    }
+
+    /// The one whose turn it is.
+    pub(crate) fn now(&self) -> Option<&T> {
+        self.all.get(self.at)
+    }
+}
+
+/// Bytes of text that a bench goes through before it begins again; at most 256 texts.
+const VARIETY: usize = 1 << 20;
+
+/// The seeds of a bench's texts: many for small ones. Where something is to be counted there is
+/// only one text, because the next would count differently.
+fn seeds(bench: &Bench) -> std::ops::Range<u64> {
+    let many = VARIETY / bench.size.0.max(1);
+    match bench.expect {
+        Count::Exactly(0) if many > 1 => 0..u64::try_from(many.min(1 << 8)).unwrap_or(1),
+        _ => 0..1,
+    }
+}
+
+/// Generates the haystacks of `bench`, builds its work and holds every one of them to the expected
+/// count, and the first of them twice: what is warm must say what was said when it was cold.
 ///
 /// # Errors
 /// What could not be built, or what was counted instead.
 pub fn prepare<'f>(bench: &Bench, fixture: &'f Fixture) -> Result<Prepared<'f>, String> {
     let wrong = |what: String| format!("{}: {what}", bench.name);
-    let framed = |carrier| frame(bench.haystack, bench.size, carrier);
-    let text = || generate(bench.haystack, bench.size.0);
+    let framed = |carrier| {
+        let frames = seeds(bench).map(|seed| frame(bench.haystack, bench.size, carrier, seed));
+        frames.collect::<Vec<String>>()
+    };
+    let texts = || {
+        let texts = seeds(bench).map(|seed| generate_from(bench.haystack, bench.size.0, seed));
+        texts.collect::<Vec<String>>()
+    };
+    let bytes_of = |texts: &[String]| texts.iter().map(String::len).sum::<usize>() / texts.len();
     let (bytes, mut work): (usize, Box<dyn Work + 'f>) = match bench.engine {
         EngineName::ParseCall | EngineName::ParseResult => {
             let carrier = match bench.engine {
                 EngineName::ParseCall => Carrier::Call,
                 _ => Carrier::Result,
             };
-            let frame = framed(carrier);
-            (frame.len(), Box::new(Wire::new(frame)))
+            let frames = framed(carrier);
+            (bytes_of(&frames), Box::new(Wire::new(Turns::new(frames))))
         }
         EngineName::Rules | EngineName::RulesMany => {
-            let text = text();
-            let pieces = match bench.engine {
-                EngineName::Rules => vec![text.as_str()],
-                _ => crate::scan::pieces(&text),
-            };
-            let rules = Rules::new(&fixture.generation.engine, &pieces).map_err(wrong)?;
-            (text.len(), Box::new(rules))
+            let texts = texts();
+            let laid_out = texts.iter().map(|text| match bench.engine {
+                EngineName::Rules => Laid::out(&[text.as_str()]),
+                _ => Laid::out(&crate::scan::pieces(text)),
+            });
+            let laid_out = laid_out.collect::<Result<_, _>>().map_err(wrong)?;
+            let engine = &fixture.generation.engine;
+            let rules = Rules::new(engine, Turns::new(laid_out)).map_err(wrong)?;
+            (bytes_of(&texts), Box::new(rules))
         }
         EngineName::Literals => {
-            let text = text();
-            let literals = Literals::new(&fixture.literals, text.clone()).map_err(wrong)?;
-            (text.len(), Box::new(literals))
+            let texts = texts();
+            let bytes = bytes_of(&texts);
+            let turns = Turns::new(texts);
+            let literals = Literals::new(&fixture.literals, turns).map_err(wrong)?;
+            (bytes, Box::new(literals))
         }
         EngineName::RegexSet => {
-            let text = text();
+            let text = generate(bench.haystack, bench.size.0);
             let set = fixture.set().map_err(wrong)?;
             (text.len(), Box::new(Set::new(set, text)))
         }
@@ -103,7 +151,7 @@ pub fn prepare<'f>(bench: &Bench, fixture: &'f Fixture) -> Result<Prepared<'f>, 
                 EngineName::AllowList => &fixture.allow_list,
                 _ => &fixture.fifty_rules,
             };
-            let text = text();
+            let text = generate(bench.haystack, bench.size.0);
             (text.len(), Box::new(Policy::new(plan, text)))
         }
         EngineName::Call | EngineName::Result => {
@@ -111,13 +159,13 @@ pub fn prepare<'f>(bench: &Bench, fixture: &'f Fixture) -> Result<Prepared<'f>, 
                 EngineName::Call => Carrier::Call,
                 _ => Carrier::Result,
             };
-            let frame = framed(carrier);
-            let bytes = frame.len();
-            let corridor = Corridor::new(fixture, carrier, frame).map_err(wrong)?;
+            let frames = framed(carrier);
+            let bytes = bytes_of(&frames);
+            let corridor = Corridor::new(fixture, carrier, Turns::new(frames)).map_err(wrong)?;
             (bytes, Box::new(corridor))
         }
     };
-    for _ in 0..2 {
+    for _ in seeds(bench).chain([0]) {
         work.before();
         let seen = work.run();
         if seen.count != bench.expect || seen.verdict != bench.verdict.as_deref() {
