@@ -68,7 +68,9 @@ pub(crate) fn compile(
     place: usize,
     anchor: Anchor,
 ) -> Result<Compiled, String> {
-    let hir = parse(spec, spec.caseless)?;
+    // Read once, without folding the case: that changes no length and no group, and Vectorscan
+    // folds it itself, which keeps the literals whole.
+    let hir = parse(spec, false)?;
     let properties = hir.properties();
     let (Some(min), Some(max)) = (properties.minimum_len(), properties.maximum_len()) else {
         return Err(match properties.minimum_len() {
@@ -103,11 +105,8 @@ pub(crate) fn compile(
         ));
     }
     let mut expression = String::new();
-    // Vectorscan folds the case itself: its flag on the unfolded form matches no less, and keeps
-    // the literals whole.
-    let unfolded = parse(spec, false)?;
-    let part = find_group(&unfolded)?;
-    print(part.unwrap_or(&unfolded), &mut expression)?;
+    let part = find_group(&hir)?;
+    print(part.unwrap_or(&hir), &mut expression)?;
     Ok(Compiled {
         ahead: if part.is_some() { max_width } else { 0 },
         regex: OnceLock::new(),
