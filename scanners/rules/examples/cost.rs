@@ -17,7 +17,9 @@ fn prose(bytes: usize) -> String {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut text = String::new();
     while text.len() < bytes {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let at = usize::try_from(state >> 40).unwrap_or_default() % words.len();
         text.push_str(words.get(at).copied().unwrap_or_default());
         text.push(if state >> 60 == 0 { '.' } else { ' ' });
@@ -32,12 +34,27 @@ fn cost(rules: &[Rule], text: &str) -> Option<(u128, u128)> {
     let compile = begin.elapsed().as_millis();
     let mut scratch = engine.new_scratch().ok()?;
     let mut findings = Vec::new();
-    let raw = Span { start: 0, end: u32::try_from(text.len()).ok()? };
+    let raw = Span {
+        start: 0,
+        end: u32::try_from(text.len()).ok()?,
+    };
     let mut best = u128::MAX;
     for _ in 0..5 {
-        let texts = [Text { text, raw, surface: Surface::ToolDescription }];
+        let texts = [Text {
+            text,
+            raw,
+            surface: Surface::ToolDescription,
+        }];
         let begin = Instant::now();
-        engine.scan(text.as_bytes(), texts.into_iter(), &Limits::default(), &mut scratch, &mut findings).ok()?;
+        engine
+            .scan(
+                text.as_bytes(),
+                texts.into_iter(),
+                &Limits::default(),
+                &mut scratch,
+                &mut findings,
+            )
+            .ok()?;
         best = best.min(begin.elapsed().as_nanos());
     }
     Some((best * 1_024 / u128::try_from(text.len()).ok()?, compile))
@@ -54,7 +71,11 @@ fn main() {
         .iter()
         .filter_map(|rule| {
             let (nanos, compile) = cost(std::slice::from_ref(rule), &text)?;
-            Some((nanos.saturating_sub(none), compile, rule.id.value.to_string()))
+            Some((
+                nanos.saturating_sub(none),
+                compile,
+                rule.id.value.to_string(),
+            ))
         })
         .collect();
     rows.sort_unstable_by(|a, b| b.cmp(a));
@@ -68,6 +89,9 @@ fn main() {
         println!("{id:<16} {nanos:>8} {compile:>10}");
     }
     if let Some((nanos, compile)) = cost(&rules, &text) {
-        println!("\nall {} rules: {nanos} ns/KiB, {compile} ms to compile; none: {none} ns/KiB", rules.len());
+        println!(
+            "\nall {} rules: {nanos} ns/KiB, {compile} ms to compile; none: {none} ns/KiB",
+            rules.len()
+        );
     }
 }
