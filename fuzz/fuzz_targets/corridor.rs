@@ -3,8 +3,11 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| {
+fuzz_target!(
+    init: mcpf_tests::corridor::warm_up().unwrap_or_else(|error| panic!("{error}")),
+    |bytes: &[u8]| {
     if let Err(broken) = mcpf_tests::corridor::check(bytes) {
         panic!("{broken}");
     }
-});
+}
+);

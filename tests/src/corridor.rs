@@ -33,6 +33,15 @@ rules:
   - {name: hide, match: {tools: [hide]}, action: redact}
 ";
 
+/// Builds the rules, which takes a while, before anybody measures how long a walk takes.
+///
+/// # Errors
+///
+/// What does not compile.
+pub fn warm_up() -> Result<(), String> {
+    GENERATIONS.as_ref().map(|_| ()).map_err(Clone::clone)
+}
+
 /// Walks the lines of `bytes` through one session. A line that begins with `<` comes from the
 /// server, any other from the client; the first byte of all chooses the policy.
 ///

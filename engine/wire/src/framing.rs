@@ -156,7 +156,7 @@ impl LineFramer {
             if content.len() > self.limit.bytes() {
                 return Some(Err(self.too_large(line)));
             }
-            if content.iter().all(|b| matches!(b, b' ' | b'\t' | b'\r')) {
+            if is_blank(content) {
                 continue;
             }
             let end = line.start.saturating_add(content.len());
@@ -195,8 +195,7 @@ impl LineFramer {
     /// and not reported before: some servers would have run it, others not.
     pub fn finish(&mut self) -> Option<FrameError> {
         let line = self.frame(self.taken..self.filled);
-        let blank = line.iter().all(u8::is_ascii_whitespace);
-        let error = (!blank && !self.skipping).then(|| FrameError::Unterminated {
+        let error = (!is_blank(line) && !self.skipping).then(|| FrameError::Unterminated {
             head: head_of(line),
         });
         self.taken = self.filled;
@@ -233,6 +232,11 @@ impl LineFramer {
     fn longest(&self) -> usize {
         self.limit.bytes().saturating_add(RESTING)
     }
+}
+
+/// Whether a line is of no meaning to anybody: spaces, tabs and CRs. A form feed is not among them.
+fn is_blank(line: &[u8]) -> bool {
+    line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r'))
 }
 
 fn head_of(line: &[u8]) -> Box<[u8]> {
@@ -273,6 +277,14 @@ mod tests {
             matches!(framer.finish(), Some(FrameError::Unterminated { head }) if *head == *b"d")
         );
         assert_eq!(framer.finish(), None);
+    }
+
+    #[test]
+    fn a_form_feed_is_no_blank_line_at_the_end_either() {
+        let mut framer = LineFramer::new(ByteSize(10));
+        framer.push(b"\n\x0c");
+        assert_eq!(frames(&mut framer), []);
+        assert!(framer.finish().is_some());
     }
 
     #[test]

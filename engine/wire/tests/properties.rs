@@ -415,7 +415,7 @@ proptest! {
 
     #[test]
     fn any_chunking_gives_the_same_frames(
-        bytes in prop::collection::vec(prop::sample::select(b"\n\n\r\r \t{}ab".to_vec()), 0..400),
+        bytes in prop::collection::vec(prop::sample::select(b"\n\n\r\r \t\x0c{}ab".to_vec()), 0..400),
         cuts in prop::collection::vec(1_usize..30, 0..100),
         limit in 0_u32..12,
     ) {
