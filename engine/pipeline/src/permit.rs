@@ -116,16 +116,8 @@ fn consult(walk: &Walk<'_>, session: &Session) -> (Decision, Vec<(usize, usize)>
         ..Call::new(walk.direction, message.method().unwrap_or_default())
     };
     let policy = &walk.generation.policy;
-    let mut steps = Vec::new();
-    if walk.direction == Direction::Inbound && walk.kind == MessageKind::Request {
-        for (chain, rule) in policy.chains().iter().enumerate() {
-            for (step, pattern) in rule.steps.iter().enumerate() {
-                if pattern.matches(&call) {
-                    steps.push((chain, step));
-                }
-            }
-        }
-    }
+    let chained = walk.direction == Direction::Inbound && walk.kind == MessageKind::Request;
+    let steps = chained.then(|| policy.steps(&call)).unwrap_or_default();
     (policy.decide(&call), steps)
 }
 

@@ -7,13 +7,16 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use globset::{GlobSet, GlobSetBuilder};
 use mcpf_model::{Family, Mode};
 
 use crate::call::{Call, Effect};
 use crate::diagnostic::{Code, Sink};
 use crate::matching::{Match, Scope};
 use crate::pattern::Intent;
+use crate::plan::Plan;
 use crate::rule::{MODES, read_message};
+use crate::screen::{Screen, Screened};
 use crate::yaml::{Fields, Node};
 
 /// A sequence of calls that is dangerous as a whole. Other calls may lie between the steps.
@@ -40,6 +43,75 @@ pub struct ChainRule {
 pub struct ChainStep {
     matching: Match,
     findings: Vec<Family>,
+}
+
+/// The steps of all chains, looked up together.
+///
+/// Every call is held against every step, and nearly all steps are told apart by the tool's name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Steps {
+    /// The names of all steps that have some.
+    tools: GlobSet,
+    /// The chain and the step that each glob of `tools` belongs to.
+    owners: Vec<(usize, usize)>,
+    /// Steps about any tool.
+    others: Vec<(usize, usize)>,
+    screen: Option<Screen>,
+}
+
+impl Steps {
+    pub(crate) fn new(chains: &[ChainRule]) -> Self {
+        let mut builder = GlobSetBuilder::new();
+        let mut steps = Self::default();
+        let all = || {
+            let numbered = chains.iter().enumerate();
+            numbered.flat_map(|(chain, rule)| {
+                let steps = rule.steps.iter().enumerate();
+                steps.map(move |(step, found)| ((chain, step), &found.matching))
+            })
+        };
+        for (place, matching) in all() {
+            let Some(tools) = matching.tools() else {
+                steps.others.push(place);
+                continue;
+            };
+            for glob in tools.globs() {
+                builder.add(glob);
+                steps.owners.push(place);
+            }
+        }
+        steps.screen = Screen::new(all().flat_map(|(_, matching)| matching.screened()));
+        match builder.build() {
+            Ok(tools) => steps.tools = tools,
+            // Too large together: each is tried by itself.
+            Err(_) => steps.others = all().map(|(place, _)| place).collect(),
+        }
+        steps
+    }
+}
+
+impl Plan {
+    /// Which steps of which chains `call` fits, findings aside: the place of the chain in
+    /// [`Plan::chains`] and that of the step, in order.
+    #[must_use]
+    pub fn steps(&self, call: &Call<'_>) -> Vec<(usize, usize)> {
+        let screened = Screened::new(self.steps.screen.as_ref(), call);
+        let named = call.tool.map(|tool| self.steps.tools.matches(tool));
+        let named = named.unwrap_or_default().into_iter();
+        let named = named.filter_map(|glob| self.steps.owners.get(glob));
+        let mut found: Vec<(usize, usize)> = named
+            .chain(&self.steps.others)
+            .filter(|(chain, step)| {
+                let rule = self.chains.get(*chain);
+                let step = rule.and_then(|rule| rule.steps.get(*step));
+                step.is_some_and(|step| step.matching.holds_screened(call, &screened))
+            })
+            .copied()
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
 }
 
 impl ChainStep {

@@ -21,6 +21,7 @@ use crate::call::{Call, Decision, Effect, Shadow};
 use crate::methods::is_exempt;
 use crate::plan::{Plan, Section};
 use crate::rule::{Agent, Rule};
+use crate::screen::Screened;
 
 /// Which parts of a plan hold for one agent at one server. Made once a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,9 +60,10 @@ impl Plan {
         }
         let section = scope.section.and_then(|i| self.sections.get(i));
         let mut shadow = None;
+        let screened = Screened::new(self.screen.as_ref(), call);
         for rule in self
             .rules_for(section)
-            .filter(|rule| rule.matching.holds(call))
+            .filter(|rule| rule.matching.holds_screened(call, &screened))
         {
             if rule.mode == Some(Mode::Monitor) {
                 shadow.get_or_insert_with(|| Shadow {

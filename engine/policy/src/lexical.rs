@@ -45,6 +45,16 @@ impl Forms {
             .any(|text| restrictive(text).iter().any(|form| test(form)))
     }
 
+    /// Whether `value` begins like a URI.
+    pub(crate) fn has_scheme(value: &str) -> bool {
+        scheme_end(value).is_some()
+    }
+
+    /// Whether `value` has one reading only.
+    pub(crate) fn has_one(value: &str) -> bool {
+        is_plain(value) && !value.contains('%')
+    }
+
     /// Whether `test` holds for every reading that a server could act on.
     ///
     /// A value with a NUL never passes: what follows it is read by some and not by others.

@@ -41,6 +41,7 @@ mod pattern;
 mod plan;
 mod quota;
 mod rule;
+mod screen;
 pub mod yaml;
 
 pub use builtin::{Builtin, SCHEMA};

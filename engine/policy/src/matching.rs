@@ -14,6 +14,7 @@ use crate::diagnostic::{Code, Sink};
 use crate::lexical::Forms;
 use crate::methods::{is_exempt, speaks_to_a_model};
 use crate::pattern::{Intent, Names, Values, regex};
+use crate::screen::Screened;
 use crate::yaml::{Fields, Node, Value};
 
 /// The conditions of one rule. Without any, every call that is subject to policy matches.
@@ -129,6 +130,31 @@ impl Match {
         self.holds_before_content(call) && self.holds_for_content(call)
     }
 
+    /// As [`Match::holds`], with the answer of a screen made of every rule's
+    /// [`Match::screened`] patterns.
+    pub(crate) fn holds_screened(&self, call: &Call<'_>, screened: &Screened<'_>) -> bool {
+        self.holds_before_content(call)
+            && (!self
+                .arguments
+                .iter()
+                .any(|argument| argument.is_screened(self.intent))
+                || screened.may_match())
+            && self.holds_for_content(call)
+    }
+
+    /// The names of tools it is about, unless it is about any.
+    pub(crate) fn tools(&self) -> Option<&Names> {
+        self.tools.as_ref()
+    }
+
+    /// The patterns of which one must match some argument, if any argument will do.
+    pub(crate) fn screened(&self) -> impl Iterator<Item = &str> {
+        self.arguments
+            .iter()
+            .filter(|argument| argument.is_screened(self.intent))
+            .flat_map(|argument| argument.values.patterns())
+    }
+
     /// Whether every condition holds that does not look into arguments.
     pub(crate) fn holds_before_content(&self, call: &Call<'_>) -> bool {
         self.direction
@@ -187,6 +213,11 @@ fn name_holds(names: Option<&Names>, name: Option<&str>) -> bool {
 }
 
 impl Argument {
+    /// Whether it is about any argument, and by regular expressions alone.
+    fn is_screened(&self, intent: Intent) -> bool {
+        intent == Intent::Restrict && self.path.is_none() && self.values.has_only_patterns()
+    }
+
     /// For a restriction one value that matches is enough; a permission needs at least one value
     /// and every one of them to match.
     fn holds(&self, call: &Call<'_>, intent: Intent) -> bool {

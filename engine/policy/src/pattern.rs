@@ -57,6 +57,20 @@ impl Names {
         Some(Self { set, sources })
     }
 
+    /// The globs, compiled anew.
+    pub(crate) fn globs(&self) -> impl Iterator<Item = Glob> {
+        let build = |source: &String| {
+            let mut builder = GlobBuilder::new(source);
+            // Each compiled before, so none is lost here.
+            builder
+                .literal_separator(false)
+                .backslash_escape(true)
+                .build()
+                .ok()
+        };
+        self.sources.iter().filter_map(build)
+    }
+
     /// The same set without the globs that match everything.
     pub(crate) fn explicit(&self) -> Self {
         let sources = self.sources.iter();
@@ -150,6 +164,18 @@ impl Values {
             Intent::Restrict => Forms::any(value, |form| self.matches_text(form)),
             Intent::Permit => Forms::all(value, |form| self.matches_text(form)),
         }
+    }
+
+    /// Whether there are no globs.
+    pub(crate) fn has_only_patterns(&self) -> bool {
+        self.globs.is_empty()
+    }
+
+    /// For each regular expression, one that matches wherever it does.
+    pub(crate) fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.regexes
+            .iter()
+            .map(|regex| regex.guard.as_ref().unwrap_or(&regex.whole).as_str())
     }
 
     fn matches_text(&self, text: &str) -> bool {

@@ -11,13 +11,14 @@ use sha2::{Digest, Sha256};
 
 use crate::builtin::{Builtin, CHAINS};
 use crate::call::Effect;
-use crate::chain::{ChainRule, Chains};
+use crate::chain::{ChainRule, Chains, Steps};
 use crate::content::{ContentRule, FamilyActions};
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::egress::Egress;
 use crate::pattern::Names;
 use crate::quota::{Quota, Quotas};
 use crate::rule::{Agent, MODES, Rule};
+use crate::screen::Screen;
 use crate::yaml::{self, Fields, Node, clip};
 
 /// A policy, compiled and ready to decide.
@@ -28,11 +29,15 @@ pub struct Plan {
     pub(crate) agents: Vec<Agent>,
     pub(crate) rules: Vec<Rule>,
     pub(crate) sections: Vec<Section>,
+    /// One look at arguments for all rules.
+    pub(crate) screen: Option<Screen>,
     pub(crate) names: NameLists,
     pub(crate) labels: Labels,
     quotas: Quotas,
     egress: Egress,
-    chains: Vec<ChainRule>,
+    pub(crate) chains: Vec<ChainRule>,
+    /// The steps of `chains`.
+    pub(crate) steps: Steps,
     families: FamilyActions,
     content: Vec<ContentRule>,
     revision: Arc<str>,
@@ -182,12 +187,16 @@ impl Plan {
         }
         fields.finish(sink);
         let chains = with_builtin(chains.unwrap_or_default(), sink);
+        let sections = sections.unwrap_or_default();
+        let all = sections.iter().flat_map(|section: &Section| &section.rules);
+        let screen = Screen::new(all.chain(&rules).flat_map(|rule| rule.matching.screened()));
         let plan = Self {
             mode: mode.unwrap_or_default(),
             default: default.unwrap_or(Effect::Deny),
             agents: agents.unwrap_or_default(),
             rules,
-            sections: sections.unwrap_or_default(),
+            sections,
+            screen,
             names,
             labels: Labels {
                 allow_prefix: Arc::from("allow_prefix"),
@@ -196,6 +205,7 @@ impl Plan {
             },
             quotas: quotas.unwrap_or_default(),
             egress: egress.unwrap_or_default(),
+            steps: Steps::new(&chains),
             chains,
             families,
             content,
