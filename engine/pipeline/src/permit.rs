@@ -117,7 +117,11 @@ fn consult(walk: &Walk<'_>, session: &Session) -> (Decision, Vec<(usize, usize)>
     };
     let policy = &walk.generation.policy;
     let chained = walk.direction == Direction::Inbound && walk.kind == MessageKind::Request;
-    let steps = chained.then(|| policy.steps(&call)).unwrap_or_default();
+    let steps = if chained {
+        policy.steps(&call)
+    } else {
+        Vec::new()
+    };
     (policy.decide(&call), steps)
 }
 

@@ -376,7 +376,7 @@ fn an_agent_has_its_own_rate_or_the_common_one() {
 /// Looked up together, the steps of chains are those that each step says of itself.
 #[test]
 fn steps_are_the_same_one_by_one() {
-    let plan = Plan::builtin(mcpf_policy::Builtin::Starter).unwrap();
+    let plan = Plan::builtin(Builtin::Starter).unwrap();
     let mut seen = 0;
     for tool in [
         "read_file",
@@ -416,12 +416,12 @@ fn steps_are_the_same_one_by_one() {
 
 struct Value(&'static str);
 
-impl mcpf_policy::Arguments for Value {
-    fn leaves(&self, _: &str, visit: &mut dyn FnMut(&str) -> std::ops::ControlFlow<()>) {
+impl Arguments for Value {
+    fn leaves(&self, _: &str, visit: &mut dyn FnMut(&str) -> ControlFlow<()>) {
         let _ = visit(self.0);
     }
 
-    fn all(&self, visit: &mut dyn FnMut(&str) -> std::ops::ControlFlow<()>) {
+    fn all(&self, visit: &mut dyn FnMut(&str) -> ControlFlow<()>) {
         let _ = visit(self.0);
     }
 }

@@ -114,3 +114,49 @@ fn the_engine_misses_nothing_its_twin_finds() {
     println!("{texts} texts, {findings} findings, no disagreement");
     assert!(findings > examples.len());
 }
+
+/// Long texts, in which examples and their pieces stand at every distance from each other: what is
+/// looked for is remembered for 4 KiB, in blocks of 64 bytes, and no border may hide a match.
+#[test]
+fn nor_in_long_texts() {
+    const TEXTS: usize = 24;
+    const LENGTH: usize = 14 * 1_024;
+    let rules = mcpf_rules::builtin_rules().unwrap();
+    let engine = Engine::build(mcpf_rules::specs(&rules), None).unwrap();
+    let mut scratch = engine.new_scratch().unwrap();
+    let seed = std::env::var("MCPF_TWIN_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(2);
+    let mut entropy = Entropy(seed);
+    let examples: Vec<&str> = rules
+        .iter()
+        .flat_map(|rule| rule.examples.iter().chain(&rule.negative_examples))
+        .map(|example| example.value.as_str())
+        .collect();
+    let mut findings = 0;
+    for _ in 0..TEXTS {
+        let mut text = String::new();
+        while text.len() < LENGTH {
+            let example = examples[entropy.below(examples.len())];
+            match entropy.below(4) {
+                0 => text.push_str(example),
+                1 => {
+                    let words: Vec<&str> = example.split(' ').collect();
+                    let at = entropy.below(words.len());
+                    text.push_str(&words[at..].join(" "));
+                }
+                2 => text.push_str(&"and so on ".repeat(entropy.below(20))),
+                _ => text.push_str(&".".repeat(entropy.below(70))),
+            }
+            text.push(' ');
+        }
+        let surface = Surface::ALL[entropy.below(4)];
+        let fast = found(&engine, &mut scratch, &text, surface, false);
+        let slow = found(&engine, &mut scratch, &text, surface, true);
+        assert_eq!(fast, slow, "seed {seed}");
+        findings += slow.len();
+    }
+    println!("{TEXTS} texts, {findings} findings, no disagreement");
+    assert!(findings > 20 * TEXTS);
+}

@@ -4,8 +4,7 @@
 //! found, the rule applies to, a keyword stands near and every validator accepts, as spans of the
 //! decoded text. It never looks outside the windows it is given.
 //!
-//! Given every end Vectorscan reports for a pattern of greatest width `w`, the windows
-//! `[end - w, end]`, merged where they touch, hold every match of that pattern whole, and no match
+//! The windows of a pattern, merged where they touch, hold every match of it whole, and no match
 //! crosses from one into another. So a search inside them finds exactly what a search of the whole
 //! text would, and a window that is too wide changes nothing.
 
@@ -15,16 +14,21 @@ use regex_automata::meta::{Cache, Regex};
 use regex_automata::util::primitives::NonMaxUsize;
 use regex_automata::{Anchored, Input};
 
-use mcpf_model::View;
+use mcpf_model::{Action, View};
 
 use crate::engine::{Engine, Rule, ScanError};
-use crate::joined::{Joined, PlainSpan, Segment, offset};
+use crate::joined::{Joined, PlainSpan, Segment};
 use crate::pattern::{Extension, MAX_EXTENSION};
 use crate::spec::RuleSpec;
+use crate::words::Outline;
 
 /// How often a pattern, in one text, goes on right after the start of a match that was turned
 /// down, not after its end. Beyond it, matches that overlap such a match are not looked for.
 const MAX_RETRIES: u32 = 64;
+
+/// Matches of one pattern in one text that are reported, unless they are to be redacted: more of
+/// them say nothing new, and a flood must not be worth its while.
+const MAX_KEPT: u32 = 32;
 
 /// Most memory all regex caches of one scratch keep between messages, in bytes: 16 MiB.
 const MAX_CACHES: usize = 16 << 20;
@@ -108,11 +112,15 @@ fn cache<'c>(slot: &'c mut Option<Box<Cache>>, regex: &Regex) -> &'c mut Cache {
 pub(crate) struct Confirm<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) joined: &'a Joined,
+    /// Where words begin in the buffer; `None` to do without shortcuts.
+    pub(crate) outline: Option<&'a Outline>,
     pub(crate) caches: &'a mut Caches,
     pub(crate) matches: &'a mut Matches,
     /// The pattern and segment that the retries count for.
     pub(crate) current: (u32, usize),
     pub(crate) retries: u32,
+    /// Matches kept of it.
+    pub(crate) kept: u32,
 }
 
 impl Confirm<'_> {
@@ -151,17 +159,44 @@ impl Confirm<'_> {
         if self.current != (pattern, ix) {
             self.current = (pattern, ix);
             self.retries = 0;
+            self.kept = 0;
+        }
+        // What is to be redacted is looked for to the end.
+        let most = match spec.action {
+            Action::Redact => u32::MAX,
+            _ => MAX_KEPT,
+        };
+        let haystack = self.joined.bytes(segment);
+        if let (Some(mark), Some(_)) = (&compiled.mark, self.outline)
+            && mark
+                .find(haystack.get(range.clone()).unwrap_or_default())
+                .is_none()
+        {
+            return Ok(());
         }
         let regex = compiled.regex(spec).map_err(|_| ScanError::Unconfirmed)?;
-        let haystack = self.joined.bytes(segment);
         let mut at = range.start;
-        while at < range.end {
-            let input = Input::new(haystack).range(at..range.end);
+        while at < range.end && self.kept < most {
+            let mut input = Input::new(haystack).range(at..range.end);
+            if let (Some(lead), Some(outline)) = (&compiled.lead, self.outline) {
+                // A match can only begin at one of these, and the first that does is the first.
+                let base = segment.start as usize;
+                let next = lead.next(&self.joined.buffer, outline, base + at, base + range.end);
+                let Some(next) = next else {
+                    break;
+                };
+                at = next - base;
+                input = input.range(at..range.end).anchored(Anchored::Yes);
+            }
             let Some(slot) = self.caches.patterns.get_mut(pattern as usize) else {
                 break;
             };
             let Some(found) = regex.search_with(cache(slot, regex), &input) else {
-                break;
+                if input.get_anchored() == Anchored::No {
+                    break;
+                }
+                at += 1;
+                continue;
             };
             let secret = self.secret(pattern, regex, spec, haystack, found.range(), range.end);
             let accepted = spec.validators.iter().all(|validator| {
@@ -169,6 +204,7 @@ impl Confirm<'_> {
             }) && (rule.keywords.is_empty()
                 || self.keyword_near(rule, spec, segment, haystack, found.range()));
             if accepted {
+                self.kept += 1;
                 self.keep(rule, segment, haystack, found.end(), secret)?;
             }
             at = if accepted || self.retries >= MAX_RETRIES {
@@ -270,116 +306,5 @@ impl Confirm<'_> {
             rule: rule.index,
             view: segment.view,
         })
-    }
-}
-
-/// Where Vectorscan says a pattern may match: windows, merged as the ends come in.
-#[derive(Debug, Default)]
-pub(crate) struct Windows {
-    list: Vec<Window>,
-    /// For each pattern, its last window and how many it has.
-    last: Vec<Last>,
-    touched: Vec<u32>,
-}
-
-/// One window of one pattern.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Window {
-    pub(crate) pattern: u32,
-    pub(crate) start: u32,
-    pub(crate) end: u32,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Last {
-    window: u32,
-    count: u32,
-}
-
-/// Windows kept apart for one pattern in one message. Beyond it the last one is stretched over
-/// all that follows: the regex has more to read, and a flood stays small.
-const MAX_WINDOWS: u32 = 64;
-
-impl Windows {
-    pub(crate) fn new(patterns: usize) -> Self {
-        Self {
-            list: Vec::new(),
-            last: vec![Last::default(); patterns],
-            touched: Vec::new(),
-        }
-    }
-
-    pub(crate) fn clear(&mut self) {
-        for pattern in self.touched.drain(..) {
-            if let Some(last) = self.last.get_mut(pattern as usize) {
-                *last = Last::default();
-            }
-        }
-        self.list.clear();
-    }
-
-    /// A match of `pattern`, at most `width` bytes long, ends at `end`.
-    #[inline]
-    pub(crate) fn add(&mut self, pattern: u32, width: u32, end: usize) {
-        let end = offset(end);
-        let start = end.saturating_sub(width);
-        let Some(last) = self.last.get_mut(pattern as usize) else {
-            return;
-        };
-        if last.count > 0
-            && let Some(window) = self.list.get_mut(last.window as usize)
-            && (start <= window.end || last.count >= MAX_WINDOWS)
-        {
-            window.start = window.start.min(start);
-            window.end = window.end.max(end);
-            return;
-        }
-        if last.count == 0 {
-            self.touched.push(pattern);
-        }
-        last.count += 1;
-        last.window = offset(self.list.len());
-        self.list.push(Window {
-            pattern,
-            start,
-            end,
-        });
-    }
-
-    pub(crate) fn list(&self) -> &[Window] {
-        &self.list
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn windows_merge_where_they_touch() {
-        let mut windows = Windows::new(2);
-        for end in [10, 12, 15, 40, 41] {
-            windows.add(1, 5, end);
-        }
-        windows.add(0, 5, 12);
-        let list: Vec<_> = windows
-            .list()
-            .iter()
-            .map(|w| (w.pattern, w.start, w.end))
-            .collect();
-        assert_eq!(list, [(1, 5, 15), (1, 35, 41), (0, 7, 12)]);
-        windows.clear();
-        windows.add(1, 5, 7);
-        assert_eq!(windows.list().len(), 1);
-    }
-
-    #[test]
-    fn a_flood_stretches_the_last_window() {
-        let mut windows = Windows::new(1);
-        for n in 0..1000 {
-            windows.add(0, 2, n * 10 + 5);
-        }
-        assert_eq!(windows.list().len(), MAX_WINDOWS as usize);
-        assert_eq!(windows.list().last().unwrap().end, 9995);
     }
 }

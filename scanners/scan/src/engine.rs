@@ -10,14 +10,17 @@ use mcpf_model::{Action, Family, Finding, Limits, RuleIx, Severity, Span, Surfac
 use mcpf_vectorscan as vectorscan;
 
 use crate::anchors::{self, Stretches};
-use crate::build::{self, Anchored, BuildError, Owned, Share};
-use crate::confirm::{Caches, Confirm, Matches, Windows};
+use crate::build::{self, BuildError, Owned};
+use crate::confirm::{Caches, Confirm, Matches};
+use crate::find::{Anchored, Finder, Sightings};
 use crate::frame::FrameMap;
 use crate::joined::Joined;
+use crate::needle::{Chooser, Needle};
 use crate::pattern::{Compiled, Extension};
 use crate::revision::revision;
 use crate::spec::{RuleSpec, SurfaceSet};
 use crate::views::{self, VIEW_FLOOR, Workspace};
+use crate::windows::Windows;
 
 /// Why a message was not scanned. Nothing is known about it: the caller must block it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,12 +87,7 @@ pub struct Engine {
     specs: Vec<RuleSpec>,
     rules: Vec<Rule>,
     patterns: Vec<Owned>,
-    /// Greatest match width of each pattern, and how far a match goes on behind what is found of
-    /// it, for the hot callback.
-    reach: Vec<(u32, u32)>,
-    /// Find the patterns of rules anchored by a literal, each on its surfaces.
-    shares: Vec<Share>,
-    anchored: Vec<Anchored>,
+    finder: Finder,
     revision: String,
     unknown: RuleSpec,
 }
@@ -100,6 +98,7 @@ pub struct Scratch {
     matcher: Option<vectorscan::Scratch>,
     joined: Joined,
     work: Workspace,
+    sightings: Sightings,
     windows: Windows,
     stretches: Stretches,
     caches: Caches,
@@ -121,29 +120,25 @@ impl Engine {
         let mut errors = Vec::new();
         let mut rules = Vec::with_capacity(specs.len());
         let mut patterns = Vec::new();
+        let mut chooser = Chooser::new();
         for (index, spec) in (0_u32..).zip(&specs) {
             if spec.action != Action::Pass {
-                build::compile_patterns(spec, index, &mut patterns, &mut errors);
+                build::compile_patterns(spec, index, &mut chooser, &mut patterns, &mut errors);
             }
             rules.push(build::compile_rule(spec, index, &mut errors));
         }
         if !errors.is_empty() {
             return Err(errors);
         }
-        let (shares, known) = build::find_with(&specs, &patterns, cache_dir)?;
-        if !known {
+        let finder = Finder::new(&specs, &patterns, &revision, cache_dir)?;
+        if !finder.is_known() {
             build::try_regexes(&specs, &rules, &patterns)?;
         }
         Ok(Self {
-            anchored: build::anchored(&specs, &patterns),
-            reach: patterns
-                .iter()
-                .map(|owned| (owned.compiled.max_width, owned.compiled.ahead))
-                .collect(),
+            finder,
             specs,
             rules,
             patterns,
-            shares,
             revision,
             unknown: RuleSpec::new(
                 "UNKNOWN",
@@ -179,21 +174,37 @@ impl Engine {
         self.patterns.len()
     }
 
+    /// What is looked for to find each pattern, for rule authors: the rule's id, the pattern's
+    /// place among its patterns, and the strings, with `*` before those that begin no word and `+`
+    /// before those looked for beside others. No strings if the pattern is looked for as it
+    /// stands or by its anchor.
+    pub fn sought(&self) -> impl Iterator<Item = (&str, usize, Vec<String>)> {
+        let shown = |needle: &Needle, sign: &str| {
+            let begins = if needle.word { "" } else { "*" };
+            format!("{sign}{begins}{}", needle.bytes.escape_ascii())
+        };
+        self.patterns.iter().map(move |owned| {
+            let compiled = &owned.compiled;
+            let mut strings = Vec::new();
+            for needles in &compiled.needles {
+                strings.extend(needles.list.iter().map(|needle| shown(needle, "")));
+                let beside = needles.beside.iter().flat_map(|beside| &beside.list);
+                strings.extend(beside.map(|needle| shown(needle, "+")));
+            }
+            (&*self.rule(RuleIx(owned.rule)).id, compiled.place, strings)
+        })
+    }
+
     /// Working memory for one worker.
     ///
     /// # Errors
     /// [`ScanError::Matcher`] if the matcher has no memory.
     pub fn new_scratch(&self) -> Result<Scratch, ScanError> {
-        let databases: Vec<_> = self.shares.iter().map(|share| &share.database).collect();
-        let matcher = if databases.is_empty() {
-            None
-        } else {
-            Some(vectorscan::Scratch::new(&databases)?)
-        };
         Ok(Scratch {
-            matcher,
+            matcher: self.finder.new_scratch()?,
             joined: Joined::default(),
             work: Workspace::default(),
+            sightings: self.finder.new_sightings(),
             windows: Windows::new(self.patterns.len()),
             stretches: Stretches::new(),
             caches: Caches::new(self.patterns.len(), self.rules.len()),
@@ -242,10 +253,12 @@ impl Engine {
         let mut confirm = Confirm {
             engine: self,
             joined: &scratch.joined,
+            outline: None,
             caches: &mut scratch.caches,
             matches: &mut scratch.matches,
             current: (u32::MAX, 0),
             retries: 0,
+            kept: 0,
         };
         for pattern in (0_u32..).take(self.patterns.len()) {
             for (ix, segment) in scratch.joined.segments.iter().enumerate() {
@@ -306,62 +319,40 @@ impl Engine {
         let Scratch {
             matcher,
             joined,
+            sightings,
             windows,
             stretches,
             caches,
             matches,
             ..
         } = scratch;
-        windows.clear();
         let present: SurfaceSet = joined.texts.iter().map(|text| text.surface).collect();
-        if let Some(matcher) = matcher {
-            let wanted = |share: &&Share| share.surfaces.intersects(present);
-            for share in self.shares.iter().filter(wanted) {
-                self.look(&share.database, &joined.buffer, matcher, windows)?;
-            }
-        }
+        self.finder.find(
+            &joined.buffer,
+            present,
+            matcher.as_mut(),
+            sightings,
+            windows,
+        )?;
         let mut confirm = Confirm {
             engine: self,
             joined,
+            outline: Some(&sightings.outline),
             caches,
             matches,
             current: (u32::MAX, 0),
             retries: 0,
+            kept: 0,
         };
-        for window in windows.list() {
+        for window in windows.settle() {
             confirm.window(window.pattern, window.start, window.end)?;
         }
-        for group in &self.anchored {
-            if !group.surfaces.intersects(present) {
-                continue;
-            }
+        for group in self.finder.anchored(present) {
             anchors::find(group.anchor, &joined.buffer, stretches);
             if !stretches.is_empty() {
                 self.around(stretches, group, &mut confirm)?;
             }
         }
-        Ok(())
-    }
-
-    /// Notes where the patterns of `database` may match.
-    fn look(
-        &self,
-        database: &vectorscan::Database,
-        buffer: &[u8],
-        matcher: &mut vectorscan::Scratch,
-        windows: &mut Windows,
-    ) -> Result<(), ScanError> {
-        // It never stops early: the callback never asks for it.
-        let _done = database.scan(buffer, matcher, |pattern, end| {
-            let (width, ahead) = self
-                .reach
-                .get(pattern as usize)
-                .copied()
-                .unwrap_or((u32::MAX, u32::MAX));
-            let end = end.saturating_add(ahead as usize).min(buffer.len());
-            windows.add(pattern, width.saturating_add(ahead), end);
-            vectorscan::Flow::Continue
-        })?;
         Ok(())
     }
 
@@ -374,9 +365,9 @@ impl Engine {
     ) -> Result<(), ScanError> {
         for pattern in &group.patterns {
             let width = self
-                .reach
+                .patterns
                 .get(*pattern as usize)
-                .map_or(u32::MAX, |(width, _)| *width);
+                .map_or(u32::MAX, |owned| owned.compiled.max_width);
             let mut open: Option<(u32, u32)> = None;
             for (start, end) in stretches {
                 let (start, end) = (start.saturating_sub(width), end.saturating_add(width));

@@ -9,13 +9,16 @@ use std::fmt::Write as _;
 use std::sync::OnceLock;
 
 use mcpf_vectorscan::Flags;
+use memchr::memmem::Finder;
 use regex_automata::meta::{self, Regex};
 use regex_automata::nfa::thompson::WhichCaptures;
 use regex_automata::util::syntax;
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 use regex_syntax::utf8::{Utf8Sequence, Utf8Sequences};
 
+use crate::needle::{self, Chooser, Needles};
 use crate::spec::{Anchor, PatternSpec, RuleSpec};
+use crate::words::Lead;
 
 /// Longest match a pattern may have, in bytes.
 pub const MAX_WIDTH: u32 = 4096;
@@ -26,8 +29,8 @@ pub const MAX_EXTENSION: usize = 16 * 1024;
 /// Most memory one compiled regex may take, in bytes: 4 MiB.
 const REGEX_LIMIT: usize = 4 << 20;
 
-/// Memory for the lazy states of one regex, in bytes: 128 KiB. More are recomputed.
-const STATES_LIMIT: usize = 128 << 10;
+/// Memory for the lazy states of one regex, in bytes: 512 KiB. More are recomputed.
+const STATES_LIMIT: usize = 512 << 10;
 
 /// Most characters in an alternation of single characters, where some are not one byte.
 const MAX_CHARS: usize = 64;
@@ -38,9 +41,12 @@ pub(crate) struct Compiled {
     /// Built when first asked for: hundreds of them cost more at start than a restored database.
     regex: OnceLock<Result<Regex, String>>,
     pub(crate) max_width: u32,
-    /// How far a match can go on behind what Vectorscan finds of it: 0, or `max_width` when only
-    /// its `find` group is looked for.
-    pub(crate) ahead: u32,
+    /// Sets of rare strings: every match holds what one of them says. Empty if there are none.
+    pub(crate) needles: Vec<Needles>,
+    /// Words of which every match begins with one, if they are few.
+    pub(crate) lead: Option<Lead>,
+    /// A string without letters that every match holds.
+    pub(crate) mark: Option<Finder<'static>>,
     /// The same language, or a larger one, for Vectorscan.
     pub(crate) expression: String,
     pub(crate) flags: Flags,
@@ -67,6 +73,7 @@ pub(crate) fn compile(
     spec: &PatternSpec,
     place: usize,
     anchor: Anchor,
+    chooser: &mut Chooser,
 ) -> Result<Compiled, String> {
     // Read once, without folding the case: that changes no length and no group, and Vectorscan
     // folds it itself, which keeps the literals whole.
@@ -105,10 +112,11 @@ pub(crate) fn compile(
         ));
     }
     let mut expression = String::new();
-    let part = find_group(&hir)?;
-    print(part.unwrap_or(&hir), &mut expression)?;
+    print(&hir, &mut expression)?;
     Ok(Compiled {
-        ahead: if part.is_some() { max_width } else { 0 },
+        needles: chooser.choose(&hir, spec.caseless),
+        mark: needle::mark(&hir).map(|mark| Finder::new(&mark).into_owned()),
+        lead: needle::lead(&hir, spec.caseless).map(|words| Lead::new(&words)),
         regex: OnceLock::new(),
         groups: properties.explicit_captures_len(),
         max_width,
@@ -178,51 +186,6 @@ fn build(hir: &Hir, captures: bool) -> Result<Regex, String> {
         .configure(config)
         .build_from_hir(hir)
         .map_err(|error| error.to_string())
-}
-
-/// The part of a pattern that is looked for instead of all of it: a group called `find`.
-///
-/// A phrase with gaps, such as `(?:send|post)[^.]{0,40}(?:password|key)`, costs Vectorscan a state
-/// machine that runs after each common word. Where one part of it is rare, looking for that part
-/// alone costs next to nothing, and the regex sees to the rest. Every match holds a match of the
-/// group, because the group may only stand in the pattern's outermost sequence.
-fn find_group(hir: &Hir) -> Result<Option<&Hir>, String> {
-    let group = |part: &'_ Hir| match part.kind() {
-        HirKind::Capture(capture) => capture.name.as_deref() == Some("find"),
-        _ => false,
-    };
-    let parts = match hir.kind() {
-        HirKind::Concat(parts) => parts.as_slice(),
-        _ => std::slice::from_ref(hir),
-    };
-    let found = parts
-        .iter()
-        .find(|part| group(part))
-        .and_then(|part| match part.kind() {
-            HirKind::Capture(capture) => Some(&*capture.sub),
-            _ => None,
-        });
-    match found {
-        Some(part) if part.properties().minimum_len() == Some(0) => {
-            Err("its group `find` matches the empty string".to_owned())
-        }
-        None if has_find(hir) => {
-            Err("its group `find` must stand in the outermost sequence, where no match can do without it".to_owned())
-        }
-        _ => Ok(found),
-    }
-}
-
-/// Whether a group called `find` stands anywhere.
-fn has_find(hir: &Hir) -> bool {
-    match hir.kind() {
-        HirKind::Capture(capture) => {
-            capture.name.as_deref() == Some("find") || has_find(&capture.sub)
-        }
-        HirKind::Repetition(repetition) => has_find(&repetition.sub),
-        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().any(has_find),
-        HirKind::Empty | HirKind::Look(_) | HirKind::Literal(_) | HirKind::Class(_) => false,
-    }
 }
 
 /// Whether every match holds `needle`, as far as the structure shows.
@@ -417,7 +380,9 @@ mod tests {
     }
 
     fn printed(text: &str) -> String {
-        compile(&spec(text), 0, Anchor::Literal).unwrap().expression
+        compile(&spec(text), 0, Anchor::Literal, &mut Chooser::new())
+            .unwrap()
+            .expression
     }
 
     #[test]
@@ -444,7 +409,7 @@ mod tests {
             ("(", "unclosed"),
             (r"(?-u:[a&&b])", "never match"),
         ] {
-            let error = compile(&spec(text), 0, Anchor::Literal).unwrap_err();
+            let error = compile(&spec(text), 0, Anchor::Literal, &mut Chooser::new()).unwrap_err();
             assert!(error.contains(word), "{text}: {error}");
         }
     }
@@ -463,7 +428,11 @@ mod tests {
             (r"x:{1,2}//x", Anchor::Url, true),
             (r"(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}", Anchor::Colons, true),
         ] {
-            assert_eq!(compile(&spec(text), 0, anchor).is_ok(), good, "{text}");
+            assert_eq!(
+                compile(&spec(text), 0, anchor, &mut Chooser::new()).is_ok(),
+                good,
+                "{text}"
+            );
         }
     }
 }

@@ -92,17 +92,20 @@ pub fn load_or_compile(
     load(directory, key, mode, || compile(patterns, mode))
 }
 
-/// As [`load_or_compile`], for [`compile_literals`].
+/// As [`load_or_compile`], for [`compile_literals`]. What is found under another `context` is not
+/// read: the caller can tell by [`Origin::Restored`] that it was here before with the same one.
 ///
 /// # Errors
 /// As for [`compile_literals`].
 pub fn load_or_compile_literals(
     directory: Option<&Path>,
     literals: &[Literal<'_>],
+    context: &[u8],
     mode: Mode,
 ) -> Result<Loaded, Vec<CompileError>> {
     let key = || {
         let mut key = Key::new(b"literals", mode);
+        key.field(context);
         for literal in literals {
             key.field(literal.bytes);
             key.number(literal.id.into());

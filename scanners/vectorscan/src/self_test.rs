@@ -128,7 +128,7 @@ pub fn self_test(cache: Option<&Path>) -> Result<(), SelfTestError> {
         let loaded = match kind {
             Kind::Block => load_or_compile(cache, &patterns(known), Mode::Block),
             Kind::Stream => load_or_compile(cache, &patterns(known), Mode::Stream),
-            Kind::Literal => load_or_compile_literals(cache, &literals(known), Mode::Block),
+            Kind::Literal => load_or_compile_literals(cache, &literals(known), b"", Mode::Block),
         };
         loaded.map(|loaded| loaded.database)
     })

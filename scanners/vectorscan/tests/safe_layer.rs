@@ -498,7 +498,7 @@ fn keys_tell_sets_apart() {
     let cut = load_or_compile(path, &RULES, Mode::Stream).unwrap();
     assert!(matches!(cut.origin, Origin::Restored) && cut.database.mode() == Mode::Stream);
     for flags in [Flags::NONE, Flags::CASELESS] {
-        let loaded = load_or_compile_literals(path, &[word(flags)], Mode::Block).unwrap();
+        let loaded = load_or_compile_literals(path, &[word(flags)], b"", Mode::Block).unwrap();
         assert!(matches!(loaded.origin, Origin::Stored));
     }
     assert!(matches!(
