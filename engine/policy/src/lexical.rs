@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr3;
+
 /// How often the percent escapes of a plain path are undone.
 const MAX_DECODES: usize = 3;
 
@@ -45,16 +47,6 @@ impl Forms {
             .any(|text| restrictive(text).iter().any(|form| test(form)))
     }
 
-    /// Whether `value` begins like a URI.
-    pub(crate) fn has_scheme(value: &str) -> bool {
-        scheme_end(value).is_some()
-    }
-
-    /// Whether `value` has one reading only.
-    pub(crate) fn has_one(value: &str) -> bool {
-        is_plain(value) && !value.contains('%')
-    }
-
     /// Whether `test` holds for every reading that a server could act on.
     ///
     /// A value with a NUL never passes: what follows it is read by some and not by others.
@@ -91,6 +83,9 @@ fn is_plain(value: &str) -> bool {
         return false;
     }
     let bytes = value.as_bytes();
+    if memchr3(b'/', b'\\', 0, bytes).is_none() {
+        return value != "." && value != "..";
+    }
     let back = |i: usize, by: usize| i.checked_sub(by).and_then(|at| bytes.get(at)).copied();
     for (n, block) in bytes.chunks(BLOCK).enumerate() {
         // No early exit inside: this becomes a few vector instructions.

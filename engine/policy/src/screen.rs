@@ -7,6 +7,7 @@
 use std::cell::OnceCell;
 use std::ops::ControlFlow;
 
+use memchr::{memchr_iter, memchr2_iter, memchr3_iter};
 use regex::{Regex, RegexBuilder};
 use regex_syntax::hir::{Class, Hir, HirKind};
 
@@ -16,57 +17,96 @@ use crate::lexical::Forms;
 /// Largest compiled form of all expressions together, in bytes. 8 MiB.
 const MAX_COMPILED: usize = 8 * 1024 * 1024;
 
-/// Most bytes of which one must occur.
-const MAX_BYTES: usize = 8;
+/// Most pairs of bytes of one pattern.
+const MAX_PAIRS: usize = 24;
+
+/// Values below this many bytes are walked, longer ones searched.
+const SHORT: usize = 48;
 
 /// What any argument is held against, by every rule that restricts.
 #[derive(Clone, Debug)]
 pub(crate) struct Screen {
-    /// Bytes without which nothing matches a value that is read only one way.
-    bytes: Box<[bool; 256]>,
+    /// The first bytes of the pairs, and the bytes that a second reading begins with: without one
+    /// of them there is no match.
+    telling: Box<[bool; 256]>,
+    /// The first bytes of the pairs.
+    first: Vec<u8>,
+    /// Two bytes in a row, one of which every match holds; `None` if some pattern has none.
+    pairs: Option<Vec<[u8; 2]>>,
     any: Regex,
 }
 
 impl Screen {
     /// The screen of `patterns`; `None` if there are none or they are too large together.
     pub(crate) fn new<'p>(patterns: impl Iterator<Item = &'p str>) -> Option<Self> {
-        let mut bytes = Box::new([false; 256]);
+        let mut pairs = Some(Vec::new());
         let mut all = Vec::new();
         for pattern in patterns {
             let needed = regex_syntax::parse(pattern)
                 .ok()
                 .and_then(|hir| needed(&hir));
-            match needed {
-                Some(needed) => needed.iter().for_each(|byte| set(&mut bytes, *byte)),
-                None => bytes.fill(true),
-            }
+            pairs = pairs.zip(needed).map(|(mut pairs, needed)| {
+                pairs.extend(needed);
+                pairs
+            });
             all.push(format!("(?:{pattern})"));
         }
         if all.is_empty() {
             return None;
         }
-        // Percent escapes, backslashes and NULs are what a second reading begins with.
-        b"%\\\0".iter().for_each(|byte| set(&mut bytes, *byte));
+        let mut first: Vec<u8> = pairs.iter().flatten().map(|[first, _]| *first).collect();
+        first.sort_unstable();
+        first.dedup();
+        let mut telling = Box::new([false; 256]);
+        for byte in first.iter().chain(b"%\\/:.\0") {
+            if let Some(place) = telling.get_mut(usize::from(*byte)) {
+                *place = true;
+            }
+        }
         let any = RegexBuilder::new(&all.join("|"))
             .size_limit(MAX_COMPILED)
             .dfa_size_limit(MAX_COMPILED)
             .build()
             .ok()?;
-        Some(Self { bytes, any })
+        Some(Self {
+            telling,
+            first,
+            pairs,
+            any,
+        })
     }
 
-    /// Whether a pattern could match some reading of `value`.
+    /// Whether a pattern matches some reading of `value`, its guard at least.
     fn may_match(&self, value: &str) -> bool {
-        let held = |byte: &u8| self.bytes.get(usize::from(*byte)) == Some(&true);
-        let scheme = Forms::has_scheme(value);
-        (scheme || value.as_bytes().iter().any(held))
-            && (self.any.is_match(value) || !Forms::has_one(value))
+        let telling = |byte: u8| self.telling.get(usize::from(byte)) == Some(&true);
+        if value.len() < SHORT && self.pairs.is_some() && !value.bytes().any(telling) {
+            return false;
+        }
+        Forms::any(value, |form| self.has_pair(form) && self.any.is_match(form))
     }
-}
 
-fn set(bytes: &mut [bool; 256], byte: u8) {
-    if let Some(place) = bytes.get_mut(usize::from(byte)) {
-        *place = true;
+    fn has_pair(&self, value: &str) -> bool {
+        let Some(pairs) = &self.pairs else {
+            return true;
+        };
+        let bytes = value.as_bytes();
+        if bytes.len() < SHORT {
+            let begins = |pair: &[u8; 2]| self.first.contains(&pair[0]) && pairs.contains(pair);
+            return bytes
+                .windows(2)
+                .filter_map(<[u8]>::first_chunk::<2>)
+                .any(begins);
+        }
+        let held = |at: usize| {
+            let found = bytes.get(at..).and_then(<[u8]>::first_chunk::<2>);
+            found.is_some_and(|found| pairs.contains(found))
+        };
+        self.first.chunks(3).any(|first| match first {
+            [a, b, c] => memchr3_iter(*a, *b, *c, bytes).any(held),
+            [a, b] => memchr2_iter(*a, *b, bytes).any(held),
+            [a] => memchr_iter(*a, bytes).any(held),
+            _ => false,
+        })
     }
 }
 
@@ -106,65 +146,110 @@ impl<'a> Screened<'a> {
     }
 }
 
-/// Bytes of which every match of `hir` holds one, the rarest choice of few.
-fn needed(hir: &Hir) -> Option<Vec<u8>> {
+/// Pairs of bytes of which every match of `hir` holds one; of several choices the one with the
+/// rarest first bytes.
+fn needed(hir: &Hir) -> Option<Vec<[u8; 2]>> {
     match hir.kind() {
-        HirKind::Empty | HirKind::Look(_) => None,
-        HirKind::Literal(literal) => literal
-            .0
-            .iter()
-            .min_by_key(|byte| weight(**byte))
-            .map(|byte| vec![*byte]),
-        HirKind::Class(Class::Bytes(class)) => {
-            members(class.iter().map(|r| (r.start().into(), r.end().into())))
-        }
-        HirKind::Class(Class::Unicode(class)) => {
-            members(class.iter().map(|r| (r.start().into(), r.end().into())))
+        HirKind::Literal(literal) => {
+            let pairs = literal.0.windows(2).filter_map(<[u8]>::first_chunk::<2>);
+            pairs
+                .min_by_key(|[first, _]| weight(*first))
+                .map(|pair| vec![*pair])
         }
         HirKind::Repetition(repetition) if repetition.min > 0 => needed(&repetition.sub),
-        HirKind::Repetition(_) => None,
         HirKind::Capture(capture) => needed(&capture.sub),
-        HirKind::Concat(parts) => parts
-            .iter()
-            .filter_map(needed)
-            .min_by_key(|bytes| bytes.iter().map(|byte| weight(*byte)).sum::<u32>()),
+        HirKind::Concat(parts) => {
+            let inside = parts.iter().filter_map(needed);
+            let between = parts.windows(2).filter_map(|two| {
+                let [first, second] = two.first_chunk::<2>()?;
+                product(&edge(first, End::Last)?, &edge(second, End::First)?)
+            });
+            let weigh = |pairs: &Vec<[u8; 2]>| -> u32 {
+                pairs.iter().map(|[first, _]| weight(*first)).sum()
+            };
+            inside.chain(between).min_by_key(weigh)
+        }
         HirKind::Alternation(branches) => {
             let mut all = Vec::new();
             for branch in branches {
                 all.extend(needed(branch)?);
             }
-            (all.len() <= MAX_BYTES).then_some(all)
+            (all.len() <= MAX_PAIRS).then_some(all)
         }
+        _ => None,
     }
 }
 
-/// The ASCII characters of a small class.
-fn members(ranges: impl Iterator<Item = (u32, u32)>) -> Option<Vec<u8>> {
+fn product(first: &[u8], second: &[u8]) -> Option<Vec<[u8; 2]>> {
+    let pairs = first.iter().flat_map(|a| second.iter().map(|b| [*a, *b]));
+    (first.len() * second.len() <= MAX_PAIRS).then(|| pairs.collect())
+}
+
+/// One end of a match.
+#[derive(Clone, Copy)]
+enum End {
+    First,
+    Last,
+}
+
+/// The bytes that matches of `hir` have at one end, if they are few and no match is empty.
+fn edge(hir: &Hir, end: End) -> Option<Vec<u8>> {
+    let mut all = match hir.kind() {
+        HirKind::Literal(literal) => {
+            let byte = match end {
+                End::First => literal.0.first(),
+                End::Last => literal.0.last(),
+            };
+            vec![*byte?]
+        }
+        HirKind::Class(Class::Bytes(class)) => members(
+            class.iter().map(|r| (r.start().into(), r.end().into())),
+            end,
+        )?,
+        HirKind::Class(Class::Unicode(class)) => members(
+            class.iter().map(|r| (r.start().into(), r.end().into())),
+            end,
+        )?,
+        HirKind::Capture(capture) => edge(&capture.sub, end)?,
+        HirKind::Repetition(repetition) if repetition.min > 0 => edge(&repetition.sub, end)?,
+        HirKind::Concat(parts) => match end {
+            End::First => edge(parts.first()?, end)?,
+            End::Last => edge(parts.last()?, end)?,
+        },
+        HirKind::Alternation(branches) => {
+            let each = branches.iter().map(|branch| edge(branch, end));
+            each.collect::<Option<Vec<_>>>()?.concat()
+        }
+        _ => return None,
+    };
+    all.sort_unstable();
+    all.dedup();
+    (all.len() <= MAX_PAIRS).then_some(all)
+}
+
+/// The first or last bytes of the characters of a small class, in UTF-8.
+fn members(ranges: impl Iterator<Item = (u32, u32)>, end: End) -> Option<Vec<u8>> {
     let mut all = Vec::new();
-    for (start, end) in ranges {
-        for c in start..=end {
-            // The long s and the Kelvin sign, and all else beyond ASCII, begin with these bytes.
-            let byte = u8::try_from(c).ok().filter(u8::is_ascii);
-            match byte {
-                Some(byte) => all.push(byte),
-                None => {
-                    let mut utf8 = [0; 4];
-                    let c = char::from_u32(c)?.encode_utf8(&mut utf8);
-                    all.extend(c.as_bytes().first());
-                }
-            }
-            if all.len() > MAX_BYTES {
+    for (start, last) in ranges {
+        for c in start..=last {
+            let mut utf8 = [0; 4];
+            let bytes = char::from_u32(c)?.encode_utf8(&mut utf8).as_bytes();
+            all.extend(match end {
+                End::First => bytes.first(),
+                End::Last => bytes.last(),
+            });
+            if all.len() > MAX_PAIRS {
                 return None;
             }
         }
     }
-    (!all.is_empty()).then_some(all)
+    Some(all)
 }
 
 /// How common a byte is in arguments, by and large.
 fn weight(byte: u8) -> u32 {
     match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b' ' => 10,
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b' ' => 100,
         b'.' | b',' | b'-' => 3,
         _ => 1,
     }
@@ -190,7 +275,6 @@ mod tests {
             "%2essh/",
             "file:etc/shadow",
             "\\etc\\shadow",
-            "/etc/sha\0dow",
         ] {
             assert!(screen.may_match(yes), "{yes}");
         }
@@ -207,13 +291,18 @@ mod tests {
     }
 
     #[test]
-    fn needed_bytes() {
+    fn needed_pairs() {
         let of = |text| needed(&regex_syntax::parse(text).unwrap());
-        assert_eq!(of(r"(^|/)\.ssh"), Some(vec![b'.']));
-        assert_eq!(of("a|b/"), Some(vec![b'a', b'/']));
-        assert_eq!(of(r"[\\/]windows"), Some(vec![b'/', b'\\']));
-        assert_eq!(of("[a-z]*"), None);
-        assert_eq!(of("(?i)k"), Some(vec![b'K', b'k', 0xe2]));
+        assert_eq!(of(r"(^|/)\.ssh"), Some(vec![*b".s"]));
+        assert_eq!(of("ab|cd/e"), Some(vec![*b"ab", *b"/e"]));
+        assert_eq!(of(r"[\\/]x"), Some(vec![*b"/x", *b"\\x"]));
+        assert_eq!(of("/etc/+shadow"), Some(vec![*b"/e"]));
+        assert_eq!(of(r"\.(ssh|aws)"), Some(vec![*b".a", *b".s"]));
+        for none in ["[a-z]*b", "a", "a.b", "ab|c"] {
+            assert_eq!(of(none), None, "{none}");
+        }
+        let kelvin = vec![[b'.', b'K'], [b'.', b'k'], [b'.', 0xe2]];
+        assert_eq!(of(r"(?i)\.k"), Some(kelvin));
     }
 
     #[test]
