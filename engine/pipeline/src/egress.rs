@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use mcpf_model::{Action, Direction, Family, MessageKind, Reason, ReasonCode, Stage};
 use mcpf_policy::Egress;
 use mcpf_scan::{AddressClass, Destination, destinations};
+use memchr::{memchr, memchr3, memchr3_iter};
 
 use crate::detect::any_text;
 use crate::walk::{Walk, denial};
@@ -62,9 +63,11 @@ pub(crate) fn objection(walk: &Walk<'_>) -> Option<Reason> {
     let mut left = MAX_DESTINATIONS;
     any_text(&walk.message, |text| {
         reason = judge(egress, text, true, &mut left);
-        if reason.is_none() && text.contains(['\t', '\r', '\n']) && text.contains(':') {
+        if reason.is_none()
+            && memchr(b':', text.as_bytes()).is_some()
+            && let Some(joined) = joined(text)
+        {
             // Joined lines make names that nobody wrote, so only addresses are judged here.
-            let joined = text.replace(['\t', '\r', '\n'], "");
             reason = judge(egress, &joined, false, &mut left);
         }
         if reason.is_some() {
@@ -74,6 +77,19 @@ pub(crate) fn objection(walk: &Walk<'_>) -> Option<Reason> {
         }
     });
     reason
+}
+
+/// `text` without tabs and line ends, if it has some.
+fn joined(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    memchr3(b'\t', b'\r', b'\n', bytes)?;
+    let mut joined = String::with_capacity(text.len());
+    let mut from = 0;
+    for at in memchr3_iter(b'\t', b'\r', b'\n', bytes).chain([text.len()]) {
+        joined.push_str(text.get(from..at).unwrap_or_default());
+        from = at + 1;
+    }
+    Some(joined)
 }
 
 fn judge(egress: &Egress, text: &str, lists: bool, left: &mut usize) -> Option<Reason> {
