@@ -1,7 +1,7 @@
 //! The rules that ship, compiled into the binary. The list is explicit: a file that is on disk but
 //! not here, or here but not on disk, fails a test.
 
-use mcpf_scan::RuleSpec;
+use mcpf_scan::{RuleSpec, in_parallel};
 
 use crate::diagnostic::Diagnostic;
 use crate::load::parse;
@@ -58,8 +58,12 @@ pub const FILES: &[(&str, &str)] = &[
 pub fn builtin_rules() -> Result<Vec<Rule>, Vec<Diagnostic>> {
     let mut rules = Vec::new();
     let mut found = Vec::new();
-    for (file, text) in FILES {
-        match parse(text, file) {
+    let parsed = in_parallel(FILES.len(), |at| {
+        let (file, text) = FILES.get(at).copied().unwrap_or_default();
+        parse(text, file)
+    });
+    for file in parsed {
+        match file {
             Ok(more) => rules.extend(more),
             Err(more) => found.extend(more),
         }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use mcpf_model::Action;
 use mcpf_vectorscan as vectorscan;
 
 use crate::engine::Rule;
@@ -45,7 +46,35 @@ pub(crate) struct Owned {
     pub(crate) compiled: Compiled,
 }
 
-pub(crate) fn compile_patterns(
+/// What was compiled of some rules.
+#[derive(Debug, Default)]
+pub(crate) struct Part {
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) patterns: Vec<Owned>,
+    pub(crate) errors: Vec<BuildError>,
+}
+
+/// Compiles rules and their patterns, each rule given with its number.
+pub(crate) fn compile(specs: &[(u32, &RuleSpec)]) -> Part {
+    let mut part = Part::default();
+    let mut chooser = Chooser::new();
+    for (index, spec) in specs {
+        if spec.action != Action::Pass {
+            compile_patterns(
+                spec,
+                *index,
+                &mut chooser,
+                &mut part.patterns,
+                &mut part.errors,
+            );
+        }
+        let rule = compile_rule(spec, *index, &mut part.errors);
+        part.rules.push(rule);
+    }
+    part
+}
+
+fn compile_patterns(
     spec: &RuleSpec,
     rule: u32,
     chooser: &mut Chooser,
@@ -74,7 +103,7 @@ pub(crate) fn compile_patterns(
     }
 }
 
-pub(crate) fn compile_rule(spec: &RuleSpec, index: u32, errors: &mut Vec<BuildError>) -> Rule {
+fn compile_rule(spec: &RuleSpec, index: u32, errors: &mut Vec<BuildError>) -> Rule {
     let mut fault = |message: String| {
         errors.push(BuildError::Rule {
             rule: Arc::clone(&spec.id),

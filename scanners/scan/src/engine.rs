@@ -15,7 +15,8 @@ use crate::confirm::{Caches, Confirm, Matches};
 use crate::find::{Anchored, Finder, Sightings};
 use crate::frame::FrameMap;
 use crate::joined::Joined;
-use crate::needle::{Chooser, Needle};
+use crate::needle::Needle;
+use crate::parallel::in_parallel;
 use crate::pattern::{Compiled, Extension};
 use crate::revision::revision;
 use crate::spec::{RuleSpec, SurfaceSet};
@@ -81,6 +82,9 @@ impl Rule {
     }
 }
 
+/// Rules compiled by one thread before it takes more.
+const RULES_AT_ONCE: usize = 64;
+
 /// Compiled rules. Immutable; share it between threads.
 #[derive(Debug)]
 pub struct Engine {
@@ -120,12 +124,15 @@ impl Engine {
         let mut errors = Vec::new();
         let mut rules = Vec::with_capacity(specs.len());
         let mut patterns = Vec::new();
-        let mut chooser = Chooser::new();
-        for (index, spec) in (0_u32..).zip(&specs) {
-            if spec.action != Action::Pass {
-                build::compile_patterns(spec, index, &mut chooser, &mut patterns, &mut errors);
-            }
-            rules.push(build::compile_rule(spec, index, &mut errors));
+        let numbered: Vec<_> = (0_u32..).zip(&specs).collect();
+        let parts: Vec<_> = numbered.chunks(RULES_AT_ONCE).collect();
+        let compiled = in_parallel(parts.len(), |part| {
+            build::compile(parts.get(part).copied().unwrap_or_default())
+        });
+        for part in compiled {
+            rules.extend(part.rules);
+            patterns.extend(part.patterns);
+            errors.extend(part.errors);
         }
         if !errors.is_empty() {
             return Err(errors);

@@ -22,31 +22,55 @@ const UNCOUNTED: u64 = EVERYWHERE / SAMPLE * 64;
 
 /// How often words stand in ordinary text.
 pub(crate) struct Ordinary {
-    /// Every word between line feeds.
+    /// Every word between line feeds, in alphabetical order.
     words: Vec<u8>,
-    /// Where each word ends in `words`, and its frequency.
-    ends: Vec<(usize, u64)>,
+    list: Vec<Word>,
+    /// What was found for parts that stand anywhere in a word, which takes longest.
     known: HashMap<Vec<u8>, u64>,
+}
+
+struct Word {
+    text: &'static [u8],
+    /// Where it ends in `words`.
+    end: usize,
+    /// The frequency of this word and all before it.
+    sum: u64,
 }
 
 impl Ordinary {
     pub(crate) fn new() -> Self {
+        let mut counted: Vec<(&[u8], u64)> = COUNTS
+            .lines()
+            .filter_map(|line| {
+                let (count, word) = line.split_once(' ')?;
+                Some((word.as_bytes(), count.parse().ok()?))
+            })
+            .collect();
+        counted.sort_unstable();
         let mut words = vec![b'\n'];
-        let mut ends = Vec::new();
-        for line in COUNTS.lines() {
-            if let Some((count, word)) = line.split_once(' ')
-                && let Ok(count) = count.parse::<u64>()
-            {
-                words.extend_from_slice(word.as_bytes());
-                words.push(b'\n');
-                ends.push((words.len(), count.saturating_mul(EVERYWHERE / SAMPLE)));
-            }
+        let mut list = Vec::with_capacity(counted.len());
+        let mut sum = 0_u64;
+        for (text, count) in counted {
+            words.extend_from_slice(text);
+            words.push(b'\n');
+            sum = sum.saturating_add(count.saturating_mul(EVERYWHERE / SAMPLE));
+            let end = words.len();
+            list.push(Word { text, end, sum });
         }
         Self {
             words,
-            ends,
+            list,
             known: HashMap::new(),
         }
+    }
+
+    /// The frequency of the words in `from..to` of the list.
+    fn between(&self, from: usize, to: usize) -> u64 {
+        let sum = |to: usize| {
+            let last = to.checked_sub(1).and_then(|last| self.list.get(last));
+            last.map_or(0, |word| word.sum)
+        };
+        sum(to).saturating_sub(sum(from))
     }
 
     /// [`EVERYWHERE`] times the chance that `needle` ends at a given byte; at least 1.
@@ -74,16 +98,10 @@ impl Ordinary {
                 continue;
             }
             let end = at + len;
-            let mut part = Vec::with_capacity(len + 2);
             // Where the needle says what stands beside a word, it is a whole word there.
-            if at > 0 || needle.word {
-                part.push(b'\n');
-            }
-            part.extend_from_slice(rest.get(..len).unwrap_or_default());
-            if end < lower.len() || needle.whole {
-                part.push(b'\n');
-            }
-            let mut often = self.part(part, rest.get(..len).unwrap_or_default());
+            let begins = at > 0 || needle.word;
+            let ends = end < lower.len() || needle.whole;
+            let mut often = self.part(rest.get(..len).unwrap_or_default(), begins, ends);
             let upper = |b: &u8| b.is_ascii_uppercase();
             if !needle.caseless
                 && needle
@@ -113,28 +131,50 @@ impl Ordinary {
         often.max(1)
     }
 
-    /// The frequency of the words that hold `part`, where line feeds stand for a word's ends.
-    fn part(&mut self, part: Vec<u8>, letters_of: &[u8]) -> u64 {
-        if let Some(known) = self.known.get(&part) {
+    /// The frequency of the words that hold `part`, at their beginning and end if asked for.
+    fn part(&mut self, part: &[u8], begins: bool, ends: bool) -> u64 {
+        let counted = if begins {
+            let from = self.list.partition_point(|word| word.text < part);
+            let run = self.list.get(from..).unwrap_or_default();
+            let fits = |word: &Word| {
+                if ends {
+                    word.text == part
+                } else {
+                    word.text.starts_with(part)
+                }
+            };
+            self.between(
+                from,
+                from + run.iter().take_while(|word| fits(word)).count(),
+            )
+        } else {
+            self.inside(part, ends)
+        };
+        // Words that were not counted, all together, are as common as their letters allow, within
+        // reason.
+        counted.saturating_add(letters(part).clamp(UNCOUNTED / 64, UNCOUNTED))
+    }
+
+    /// The frequency of the words that hold `part` anywhere, or at their end.
+    fn inside(&mut self, part: &[u8], ends: bool) -> u64 {
+        let mut wanted = part.to_vec();
+        if ends {
+            wanted.push(b'\n');
+        }
+        if let Some(known) = self.known.get(&wanted) {
             return *known;
         }
         let mut sum = 0_u64;
         let mut last = usize::MAX;
-        for at in memmem::find_iter(&self.words, &part) {
-            // The line feed before a word belongs to the word before.
-            let at = at + usize::from(part.first() == Some(&b'\n'));
-            let word = self.ends.partition_point(|(end, _)| *end <= at);
+        for at in memmem::find_iter(&self.words, &wanted) {
+            let word = self.list.partition_point(|word| word.end <= at);
             if word != last {
                 last = word;
-                sum = sum.saturating_add(self.ends.get(word).map_or(0, |(_, often)| *often));
+                sum = sum.saturating_add(self.between(word, word + 1));
             }
         }
-        // Words that were not counted, all together, are as common as their letters allow, within
-        // reason.
-        let uncounted = letters(letters_of).clamp(UNCOUNTED / 64, UNCOUNTED);
-        let often = sum.saturating_add(uncounted);
-        self.known.insert(part, often);
-        often
+        self.known.insert(wanted, sum);
+        sum
     }
 }
 
@@ -196,6 +236,7 @@ mod tests {
     #[test]
     fn the_words_are_read_whole() {
         let ordinary = Ordinary::new();
-        assert_eq!(ordinary.ends.len(), COUNTS.lines().count());
+        assert_eq!(ordinary.list.len(), COUNTS.lines().count());
+        assert!(ordinary.list.is_sorted_by_key(|word| word.text));
     }
 }
