@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use mcpf_model::Action;
-use mcpf_vectorscan as vectorscan;
 
 use crate::engine::Rule;
 use crate::needle::Chooser;
@@ -158,23 +157,5 @@ pub(crate) fn try_regexes(
         Ok(())
     } else {
         Err(errors)
-    }
-}
-
-/// The rule whose pattern was refused.
-pub(crate) fn blamed(
-    error: vectorscan::CompileError,
-    specs: &[RuleSpec],
-    patterns: &[Owned],
-) -> BuildError {
-    let owned = error.id.and_then(|id| patterns.get(id as usize));
-    let spec = owned.and_then(|owned| specs.get(owned.rule as usize));
-    match owned.zip(spec) {
-        Some((owned, spec)) => BuildError::Pattern {
-            rule: Arc::clone(&spec.id),
-            pattern: owned.compiled.place,
-            message: error.message,
-        },
-        None => BuildError::Set(error.message),
     }
 }

@@ -14,7 +14,7 @@ use regex_automata::meta::{Cache, Regex};
 use regex_automata::util::primitives::NonMaxUsize;
 use regex_automata::{Anchored, Input};
 
-use mcpf_model::{Action, View};
+use mcpf_model::{Action, Family, View};
 
 use crate::engine::{Engine, Rule, ScanError};
 use crate::joined::{Joined, PlainSpan, Segment};
@@ -26,8 +26,8 @@ use crate::words::Outline;
 /// down, not after its end. Beyond it, matches that overlap such a match are not looked for.
 const MAX_RETRIES: u32 = 64;
 
-/// Matches of one pattern in one text that are reported, unless they are to be redacted: more of
-/// them say nothing new, and a flood must not be worth its while.
+/// Matches of one pattern in one text that are reported one by one; from the next one on all of the
+/// text is one more. A flood must not be worth its while.
 const MAX_KEPT: u32 = 32;
 
 /// Most memory all regex caches of one scratch keep between messages, in bytes: 16 MiB.
@@ -161,11 +161,9 @@ impl Confirm<'_> {
             self.retries = 0;
             self.kept = 0;
         }
-        // What is to be redacted is looked for to the end.
-        let most = match spec.action {
-            Action::Redact => u32::MAX,
-            _ => MAX_KEPT,
-        };
+        // Each secret is redacted by itself, and each destination is forgiven by itself.
+        let one_by_one = spec.action == Action::Redact || spec.family == Family::Egress;
+        let most = if one_by_one { u32::MAX } else { MAX_KEPT };
         let haystack = self.joined.bytes(segment);
         if let (Some(mark), Some(_)) = (&compiled.mark, self.outline)
             && mark
@@ -176,7 +174,7 @@ impl Confirm<'_> {
         }
         let regex = compiled.regex(spec).map_err(|_| ScanError::Unconfirmed)?;
         let mut at = range.start;
-        while at < range.end && self.kept < most {
+        while at < range.end && self.kept <= most {
             let mut input = Input::new(haystack).range(at..range.end);
             if let (Some(lead), Some(outline)) = (&compiled.lead, self.outline) {
                 // A match can only begin at one of these, and the first that does is the first.
@@ -205,6 +203,11 @@ impl Confirm<'_> {
                 || self.keyword_near(rule, spec, segment, haystack, found.range()));
             if accepted {
                 self.kept += 1;
+                let secret = if self.kept > most {
+                    secret.start..haystack.len()
+                } else {
+                    secret
+                };
                 self.keep(rule, segment, haystack, found.end(), secret)?;
             }
             at = if accepted || self.retries >= MAX_RETRIES {

@@ -8,8 +8,8 @@
 //! too, so the strings that every match holds *beside* its needle are looked for in the same pass,
 //! and a window opens only where all of them stand close enough. Where a string stands is kept as
 //! bits, one for each [`BLOCK`] bytes of the 4 KiB at hand: a flood of strings costs no more memory
-//! and no more windows than one of them. A pattern without needles is looked for as it stands, or
-//! by its anchor.
+//! and no more windows than one of them. A pattern without needles is looked for by its anchor, or
+//! its regex reads everything: slowly, and without a second opinion.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -17,7 +17,7 @@ use std::path::Path;
 use mcpf_model::Surface;
 use mcpf_vectorscan as vectorscan;
 
-use crate::build::{BuildError, Owned, blamed};
+use crate::build::{BuildError, Owned};
 use crate::engine::ScanError;
 use crate::joined::offset;
 use crate::needle::{MAX_BESIDE, MAX_LEN, Needle};
@@ -54,9 +54,8 @@ pub(crate) struct Finder {
     /// Where the strings of each set begin; one more than there are sets.
     set_starts: Vec<u32>,
     set_strings: Vec<u32>,
-    /// Patterns without needles and anchor.
-    others: Option<vectorscan::Database>,
-    other: Vec<Other>,
+    /// Patterns without needles and anchor, and where they apply.
+    others: Vec<(u32, SurfaceSet)>,
     anchored: Vec<Anchored>,
     /// Whether these very patterns were compiled before.
     known: bool,
@@ -84,14 +83,6 @@ struct Owner {
 }
 
 const NO_SET: u32 = u32::MAX;
-
-/// A pattern that is looked for as it stands.
-#[derive(Clone, Copy, Debug)]
-struct Other {
-    pattern: u32,
-    width: u32,
-    surfaces: SurfaceSet,
-}
 
 /// The patterns that share an anchor, and where they apply.
 #[derive(Debug)]
@@ -197,8 +188,7 @@ impl Finder {
     ) -> Result<Self, Vec<BuildError>> {
         let mut strings = Strings::default();
         let mut owned_by: Vec<(u32, Owner)> = Vec::new();
-        let mut other = Vec::new();
-        let mut expressions = Vec::new();
+        let mut others = Vec::new();
         let mut anchored: Vec<Anchored> = Vec::new();
         for (pattern, owned) in (0_u32..).zip(patterns) {
             let Some(spec) = specs.get(owned.rule as usize) else {
@@ -230,15 +220,7 @@ impl Finder {
                 continue;
             }
             if spec.anchor == Anchor::Literal {
-                expressions.push(
-                    vectorscan::Pattern::new(offset(other.len()), &compiled.expression)
-                        .with_flags(compiled.flags),
-                );
-                other.push(Other {
-                    pattern,
-                    width: compiled.max_width,
-                    surfaces,
-                });
+                others.push((pattern, surfaces));
             } else {
                 anchor(&mut anchored, spec, pattern);
             }
@@ -257,21 +239,6 @@ impl Finder {
             known &= stored;
             readers.push(reader);
         }
-        let mut others = None;
-        if !expressions.is_empty() {
-            let block = vectorscan::Mode::Block;
-            let loaded = vectorscan::load_or_compile(cache_dir, &expressions, block);
-            let loaded = loaded.map_err(|errors| {
-                let blame = |mut error: vectorscan::CompileError| {
-                    let place = error.id.and_then(|id| other.get(id as usize));
-                    error.id = place.map(|other| other.pattern);
-                    blamed(error, specs, patterns)
-                };
-                errors.into_iter().map(blame).collect::<Vec<_>>()
-            })?;
-            known &= matches!(loaded.origin, vectorscan::Origin::Restored);
-            others = Some(loaded.database);
-        }
         Ok(Self {
             readers,
             starts,
@@ -279,7 +246,6 @@ impl Finder {
             set_starts,
             set_strings,
             others,
-            other,
             anchored,
             known,
         })
@@ -294,7 +260,7 @@ impl Finder {
     /// Working memory for the databases, if there are any.
     pub(crate) fn new_scratch(&self) -> Result<Option<vectorscan::Scratch>, ScanError> {
         let fragments = self.readers.iter().filter_map(|r| r.fragments.as_ref());
-        let databases: Vec<_> = fragments.chain(&self.others).collect();
+        let databases: Vec<_> = fragments.collect();
         if databases.is_empty() {
             return Ok(None);
         }
@@ -353,17 +319,9 @@ impl Finder {
             self.open(&part, sightings, windows);
             first = last;
         }
-        if let (Some(database), Some(matcher)) = (&self.others, matcher) {
-            // It never stops early: the callback never asks for it.
-            let _done = database.scan(buffer, matcher, |id, end| {
-                if let Some(other) = self.other.get(id as usize)
-                    && other.surfaces.intersects(present)
-                {
-                    let end = offset(end);
-                    windows.add(other.pattern, end.saturating_sub(other.width), end);
-                }
-                vectorscan::Flow::Continue
-            })?;
+        let others = self.others.iter();
+        for (pattern, _) in others.filter(|(_, surfaces)| surfaces.intersects(present)) {
+            windows.add(*pattern, 0, offset(buffer.len()));
         }
         Ok(())
     }

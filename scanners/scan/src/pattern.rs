@@ -1,20 +1,16 @@
-//! One regular expression, read once and spoken twice.
+//! One regular expression, read once: to confirm with, and to know what to look for.
 //!
-//! Enters: a [`PatternSpec`]. Leaves: a `regex-automata` regex that confirms, and the same
-//! language written out for Vectorscan, which finds. The two libraries disagree about corners of
-//! regex syntax (`\<`, nested classes, `{,n}`); because the second text is printed from the parsed
-//! form of the first, they cannot disagree about a rule. It never sees scanned text.
+//! Enters: a [`PatternSpec`]. Leaves: a `regex-automata` regex that confirms, and strings made of
+//! its parsed form, by which its matches are found: they cannot disagree about a rule. It never
+//! sees scanned text.
 
-use std::fmt::Write as _;
 use std::sync::OnceLock;
 
-use mcpf_vectorscan::Flags;
 use memchr::memmem::Finder;
 use regex_automata::meta::{self, Regex};
 use regex_automata::nfa::thompson::WhichCaptures;
 use regex_automata::util::syntax;
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
-use regex_syntax::utf8::{Utf8Sequence, Utf8Sequences};
 
 use crate::needle::{self, Chooser, Needles};
 use crate::spec::{Anchor, PatternSpec, RuleSpec};
@@ -47,9 +43,6 @@ pub(crate) struct Compiled {
     pub(crate) lead: Option<Lead>,
     /// A string without letters that every match holds.
     pub(crate) mark: Option<Finder<'static>>,
-    /// The same language, or a larger one, for Vectorscan.
-    pub(crate) expression: String,
-    pub(crate) flags: Flags,
     /// Place among the rule's patterns.
     pub(crate) place: usize,
     /// Capture groups, the whole match not counted.
@@ -111,8 +104,7 @@ pub(crate) fn compile(
             String::from_utf8_lossy(needed)
         ));
     }
-    let mut expression = String::new();
-    print(&hir, &mut expression)?;
+    supported(&hir)?;
     Ok(Compiled {
         needles: chooser.choose(&hir, spec.caseless),
         mark: needle::mark(&hir).map(|mark| Finder::new(&mark).into_owned()),
@@ -120,12 +112,6 @@ pub(crate) fn compile(
         regex: OnceLock::new(),
         groups: properties.explicit_captures_len(),
         max_width,
-        expression,
-        flags: if spec.caseless {
-            Flags::CASELESS
-        } else {
-            Flags::NONE
-        },
         place,
     })
 }
@@ -252,120 +238,35 @@ fn least(min: u32) -> usize {
     usize::try_from(min.min(4)).unwrap_or(4)
 }
 
-/// Writes `hir` in the syntax Vectorscan and PCRE share.
-fn print(hir: &Hir, out: &mut String) -> Result<(), String> {
+/// Refuses what has no meaning over joined bytes.
+fn supported(hir: &Hir) -> Result<(), String> {
     match hir.kind() {
-        HirKind::Empty => out.push_str("(?:)"),
-        HirKind::Literal(literal) => literal.0.iter().for_each(|byte| print_byte(*byte, out)),
-        HirKind::Class(class) => print_class(class, out)?,
-        HirKind::Look(Look::WordAscii) => out.push_str("\\b"),
-        HirKind::Look(Look::WordAsciiNegate) => out.push_str("\\B"),
-        HirKind::Look(_) => {
-            return Err("of the assertions only `\\b` and `\\B` are supported".to_owned());
+        HirKind::Empty | HirKind::Literal(_) => Ok(()),
+        HirKind::Look(Look::WordAscii | Look::WordAsciiNegate) => Ok(()),
+        HirKind::Look(_) => Err("of the assertions only `\\b` and `\\B` are supported".to_owned()),
+        HirKind::Class(Class::Bytes(bytes)) if bytes.ranges().is_empty() => {
+            Err(EMPTY_CLASS.to_owned())
         }
-        HirKind::Capture(capture) => print_group(&capture.sub, out)?,
-        HirKind::Repetition(repetition) => {
-            print_group(&repetition.sub, out)?;
-            // Writing to a string does not fail.
-            let _ = match (repetition.min, repetition.max) {
-                (0, Some(1)) => out.write_char('?'),
-                (min, Some(max)) if min == max => write!(out, "{{{min}}}"),
-                (min, Some(max)) => write!(out, "{{{min},{max}}}"),
-                (min, None) => write!(out, "{{{min},}}"),
-            };
-        }
-        HirKind::Concat(parts) => {
-            for part in parts {
-                match part.kind() {
-                    HirKind::Alternation(_) => print_group(part, out)?,
-                    _ => print(part, out)?,
-                }
-            }
-        }
-        HirKind::Alternation(branches) => {
-            for (ix, branch) in branches.iter().enumerate() {
-                if ix > 0 {
-                    out.push('|');
-                }
-                print(branch, out)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn print_group(hir: &Hir, out: &mut String) -> Result<(), String> {
-    if let HirKind::Class(class) = hir.kind() {
-        return print_class(class, out);
-    }
-    out.push_str("(?:");
-    print(hir, out)?;
-    out.push(')');
-    Ok(())
-}
-
-fn print_class(class: &Class, out: &mut String) -> Result<(), String> {
-    match class {
-        Class::Bytes(bytes) if bytes.ranges().is_empty() => return Err(EMPTY_CLASS.to_owned()),
-        Class::Bytes(bytes) => {
-            print_ranges(bytes.ranges().iter().map(|r| (r.start(), r.end())), out);
-        }
-        // Alternatives that are single characters, some outside ASCII: as alternative UTF-8.
-        Class::Unicode(unicode) => {
-            if unicode.iter().map(|range| range.len()).sum::<usize>() > MAX_CHARS {
-                return Err(format!(
+        HirKind::Class(Class::Bytes(_)) => Ok(()),
+        // Alternatives that are single characters, some outside ASCII.
+        HirKind::Class(Class::Unicode(unicode)) => {
+            match unicode.iter().map(|range| range.len()).sum::<usize>() {
+                0 => Err(EMPTY_CLASS.to_owned()),
+                1..=MAX_CHARS => Ok(()),
+                _ => Err(format!(
                     "Unicode classes are not supported, only {MAX_CHARS} characters in a row of `|`"
-                ));
+                )),
             }
-            let mut sequences = unicode
-                .ranges()
-                .iter()
-                .flat_map(|range| Utf8Sequences::new(range.start(), range.end()));
-            let Some(first) = sequences.next() else {
-                return Err(EMPTY_CLASS.to_owned());
-            };
-            out.push_str("(?:");
-            print_sequence(&first, out);
-            for sequence in sequences {
-                out.push('|');
-                print_sequence(&sequence, out);
-            }
-            out.push(')');
+        }
+        HirKind::Capture(capture) => supported(&capture.sub),
+        HirKind::Repetition(repetition) => supported(&repetition.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => {
+            parts.iter().try_for_each(supported)
         }
     }
-    Ok(())
 }
 
 const EMPTY_CLASS: &str = "a class in it is empty";
-
-fn print_sequence(sequence: &Utf8Sequence, out: &mut String) {
-    for range in sequence {
-        print_ranges(std::iter::once((range.start, range.end)), out);
-    }
-}
-
-fn print_ranges(ranges: impl Iterator<Item = (u8, u8)>, out: &mut String) {
-    out.push('[');
-    for (start, end) in ranges {
-        print_byte(start, out);
-        if end > start {
-            out.push('-');
-            print_byte(end, out);
-        }
-    }
-    out.push(']');
-}
-
-fn print_byte(byte: u8, out: &mut String) {
-    if byte.is_ascii_alphanumeric()
-        || matches!(byte, b' ' | b'_' | b'/' | b'@' | b'"' | b'\'' | b',' | b'=')
-    {
-        out.push(char::from(byte));
-    } else {
-        // Writing to a string does not fail.
-        let _ = write!(out, "\\x{byte:02x}");
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -377,23 +278,6 @@ mod tests {
             caseless: false,
             dotall: false,
         }
-    }
-
-    fn printed(text: &str) -> String {
-        compile(&spec(text), 0, Anchor::Literal, &mut Chooser::new())
-            .unwrap()
-            .expression
-    }
-
-    #[test]
-    fn prints_what_it_parsed() {
-        assert_eq!(printed(r"\bAKIA[0-9A-Z]{16}\b"), r"\bAKIA[0-9A-Z]{16}\b");
-        assert_eq!(printed(r"(foo|bar)x{0,3}"), r"(?:foo|bar)(?:x){0,3}");
-        assert_eq!(printed(r"a\.b-"), r"a\x2eb\x2d");
-        assert_eq!(printed(r"[[a-f]&&[^c]]z"), r"[a-bd-f]z");
-        assert_eq!(printed("é"), r"\xc3\xa9");
-        assert_eq!(printed("x(é|а)"), r"x(?:[\xc3][\xa9]|[\xd0][\xb0])");
-        assert_eq!(printed("(?:é|è){2}"), r"(?:[\xc3][\xa8-\xa9]){2}");
     }
 
     #[test]

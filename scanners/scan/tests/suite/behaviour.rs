@@ -241,6 +241,48 @@ fn unusable_rules_are_all_named() {
     assert_eq!(named, ["A-001/0", "C-001/0", "D-001/0", "E-001"]);
 }
 
+/// Vectorscan 5.4.13 misses such patterns, as patterns; and strings this common are not looked for.
+#[test]
+fn patterns_that_a_matcher_misses_or_cannot_find_are_found() {
+    let rules = [
+        ("A-001", "(?:a|bc|qwertyuiopsdfghjk)needle[0-9]{1,5}"),
+        ("B-001", "(?:a|bc|the and the and t)the[0-9]{1,5}"),
+        ("C-001", "[a-z][0-9]{3}[a-z]"),
+    ];
+    let specs = rules.map(|(id, pattern)| {
+        RuleSpec::new(id, Family::Content, Severity::Low, Action::Alert).pattern(pattern, true)
+    });
+    let engine = Engine::build(specs.to_vec(), None).unwrap();
+    let padding = "-".repeat(16);
+    let text = format!("{padding}aneedle1 {padding}athe77 {padding}k123Z");
+    assert_eq!(
+        Frame::new(&[&text]).found(&engine),
+        ["A-001: aneedle1", "B-001: athe77", "C-001: k123Z"]
+    );
+}
+
+/// From the 33rd match on the rest of a text is one finding: nothing behind it goes unmarked.
+#[test]
+fn many_matches_in_one_text_end_with_all_the_rest() {
+    let build = |family, action| {
+        let spec = RuleSpec::new("A-001", family, Severity::Low, action).pattern("forbidden", true);
+        Engine::build(vec![spec], None).unwrap()
+    };
+    let text = "forbidden. ".repeat(40);
+    let found = Frame::new(&[&text]).found(&build(Family::Content, Action::Alert));
+    assert_eq!(found.len(), 33);
+    assert_eq!(found[31], "A-001: forbidden");
+    let rest = format!("A-001: {}", "forbidden. ".repeat(8));
+    assert_eq!(found[32], rest);
+    for (family, action) in [
+        (Family::Content, Action::Redact),
+        (Family::Egress, Action::Block),
+    ] {
+        let found = Frame::new(&[&text]).found(&build(family, action));
+        assert_eq!(found, vec!["A-001: forbidden"; 40]);
+    }
+}
+
 #[test]
 fn an_engine_without_rules_finds_nothing() {
     let engine = Engine::build(Vec::new(), None).unwrap();
