@@ -100,12 +100,19 @@ pub struct Question {
     pub server: Arc<str>,
     /// The tool or, without one, the method.
     pub action: Arc<str>,
-    /// The arguments, secrets removed, at most [`crate::Facts::MAX_ARGUMENTS`] bytes.
+    /// The arguments whole, or all parameters where there are others than the method defines;
+    /// secrets removed, at most [`Question::MAX_ARGUMENTS`] bytes: a longer call is refused,
+    /// because nobody can approve what they do not see.
     pub arguments: String,
     /// The policy rule that wants a person's word.
     pub rule: Option<Arc<str>>,
     /// The rule's own words.
     pub message: Option<Arc<str>>,
+}
+
+impl Question {
+    /// Most bytes of arguments that a person is shown. 32 KiB, some four hundred lines.
+    pub const MAX_ARGUMENTS: usize = 32 * 1_024;
 }
 
 impl Held {

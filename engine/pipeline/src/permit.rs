@@ -83,18 +83,24 @@ pub(crate) fn permit<'w>(
             let text = "this notification would need a person's approval".to_owned();
             return Err(walk.stop(denial(Stage::Approval, rule, text)));
         }
-        Some((rule, message)) => Some(Question {
-            agent: Arc::clone(&session.principal.agent),
-            server: Arc::clone(&session.server),
-            action: walk
-                .facts
-                .tool
-                .clone()
-                .unwrap_or_else(|| Arc::clone(&walk.facts.method)),
-            arguments: walk.facts.arguments.clone().unwrap_or_default(),
-            rule,
-            message,
-        }),
+        Some((rule, message)) => {
+            let Some(arguments) = walk.shown() else {
+                let text = "this needs a person's approval, and is too long to be shown whole";
+                return Err(walk.stop(denial(Stage::Approval, rule, text.to_owned())));
+            };
+            Some(Question {
+                agent: Arc::clone(&session.principal.agent),
+                server: Arc::clone(&session.server),
+                action: walk
+                    .facts
+                    .tool
+                    .clone()
+                    .unwrap_or_else(|| Arc::clone(&walk.facts.method)),
+                arguments,
+                rule,
+                message,
+            })
+        }
     };
     Ok(Permitted { walk, question })
 }

@@ -10,7 +10,7 @@ use mcpf_wire::{Edit, Message};
 
 use crate::generation::Generation;
 use crate::method::Method;
-use crate::outcome::{Answer, AnsweredCall, Blocked, Facts};
+use crate::outcome::{Answer, AnsweredCall, Blocked, Facts, Question};
 use crate::session::{Pending, Session};
 
 /// A message between two stations. Only the stations' own types wrap it.
@@ -123,13 +123,42 @@ impl Walk<'_> {
             .or_else(|| self.message.params())
             .map(|value| value.span());
         let Some(span) = span else { return };
-        let (text, cut) = quote(self.message.frame(), span, self.findings, self.generation);
+        let (text, cut) = quote(
+            self.message.frame(),
+            span,
+            self.findings,
+            self.generation,
+            Facts::MAX_ARGUMENTS,
+        );
         self.facts.arguments = Some(text);
         self.facts.arguments_cut = cut;
     }
 }
 
 impl Walk<'_> {
+    /// What a person is shown who is asked about the call: the arguments, or all parameters where
+    /// there are others than the method defines; `None` if it is too long to be shown whole.
+    pub(crate) fn shown(&self) -> Option<String> {
+        let params = self.message.params();
+        let other = params.is_some_and(|params| {
+            let defined = ["name", "arguments", "_meta"];
+            params.members().any(|(key, _)| !defined.contains(&key))
+        });
+        let arguments = self.message.arguments().filter(|_| !other);
+        let Some(value) = arguments.or(params) else {
+            return Some(String::new());
+        };
+        let frame = self.message.frame();
+        let (text, cut) = quote(
+            frame,
+            value.span(),
+            self.findings,
+            self.generation,
+            Question::MAX_ARGUMENTS,
+        );
+        (!cut).then_some(text)
+    }
+
     /// Names in the facts are recorded; one that holds a secret is not.
     fn hide_names(&mut self) {
         let hidden = |name: &Arc<str>, findings: &[Finding], frame: &[u8]| {
@@ -153,17 +182,19 @@ impl Walk<'_> {
     }
 }
 
-/// The text of `span` with secrets and personal data removed, cut at a character boundary.
+/// The text of `span` with secrets and personal data removed, cut at a character boundary at `most`
+/// bytes.
 fn quote(
     frame: &[u8],
     span: Span,
     findings: &[Finding],
     generation: &Generation,
+    most: usize,
 ) -> (String, bool) {
     let mut out = String::new();
     let mut at = span.range().start;
     let end = span.range().end.min(frame.len());
-    let room = |out: &String| Facts::MAX_ARGUMENTS.saturating_sub(out.len());
+    let room = |out: &String| most.saturating_sub(out.len());
     let hidden = findings.iter().filter(|f| {
         matches!(f.family, Family::Secret | Family::Pii)
             && f.span.start >= span.start
@@ -190,9 +221,9 @@ fn quote(
     // One byte past the room tells that something was cut.
     let wanted = tail.len().min(room(&out) + 4);
     push_text(&mut out, tail.get(..wanted).unwrap_or(tail));
-    let cut = out.len() > Facts::MAX_ARGUMENTS;
+    let cut = out.len() > most;
     if cut {
-        let mut keep = Facts::MAX_ARGUMENTS;
+        let mut keep = most;
         while !out.is_char_boundary(keep) {
             keep -= 1;
         }

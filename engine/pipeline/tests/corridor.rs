@@ -333,6 +333,14 @@ fn policy_denies_asks_and_monitors() {
         Came::Block(Stage::Policy, ReasonCode::Denied, Some(_))
     ));
     assert!(matches!(house.call(2, "y", "{}"), Came::Hold(tool) if tool == "y"));
+    let long = format!(r#"{{"a":"{}"}}"#, "b ".repeat(20_000));
+    assert!(
+        matches!(
+            house.call(6, "y", &long),
+            Came::Block(Stage::Approval, ReasonCode::Denied, Some(_))
+        ),
+        "nobody can approve what they are not shown"
+    );
     assert!(matches!(house.call(3, "read", "{}"), Came::Forward(_)));
     assert!(
         matches!(

@@ -232,11 +232,12 @@ fn put(
     }
 }
 
-/// The question as shown: one screen, nothing in it that a terminal would obey.
+/// The question as shown: whole, and nothing in it that a terminal would obey.
 fn wording(question: &Question) -> String {
     let mut text = String::from("\r\nmcp-firewall: approval needed\r\n");
     let mut line = |name: &str, value: &str| {
-        text.push_str(&format!("  {name:<10} {}\r\n", plain(value, 1_000)));
+        // Longer than anything that is asked about.
+        text.push_str(&format!("  {name:<10} {}\r\n", plain(value, 1 << 16)));
     };
     line("agent", &question.agent);
     line("server", &question.server);
@@ -252,17 +253,28 @@ fn wording(question: &Question) -> String {
     text
 }
 
+/// Spaces in a row that are shown as they are; more could push what follows out of sight.
+const MAX_SPACES: usize = 8;
+
 /// `text` without anything that moves a cursor, hides or reorders what is read, cut at `max` characters.
 #[must_use]
 pub fn plain(text: &str, max: usize) -> String {
     let mut out = String::new();
+    let mut spaces = 0;
     for (n, c) in text.chars().enumerate() {
         if n >= max {
             out.push('…');
             break;
         }
+        spaces = if c == ' ' { spaces + 1 } else { 0 };
+        if spaces > MAX_SPACES {
+            out.push_str("\\u{20}");
+            continue;
+        }
         let hidden = c.is_control()
-            || matches!(u32::from(c), 0xAD | 0x200B..=0x200F | 0x2028..=0x202E | 0x2060..=0x206F
+            || (c.is_whitespace() && c != ' ')
+            || matches!(u32::from(c), 0xAD | 0x61C | 0x115F | 0x1160 | 0x17B4 | 0x17B5
+                | 0x180B..=0x180F | 0x2800 | 0x3164 | 0xFFA0 | 0x200B..=0x200F | 0x2028..=0x202E | 0x2060..=0x206F
                 | 0xFE00..=0xFE0F | 0xFEFF | 0xFFF9..=0xFFFB | 0xE0000..=0xE0FFF);
         if hidden {
             out.push_str(&format!("\\u{{{:x}}}", u32::from(c)));
@@ -285,5 +297,11 @@ mod tests {
             "ls\\u{1b}[2J\\u{d}\\u{a}Allow? y\\u{202e}gnp.\\u{200b}"
         );
         assert_eq!(plain("abcdef", 3), "abc…");
+        assert_eq!(
+            plain("a\u{3164}\u{2800}\u{61c}\u{3000}b", 100),
+            "a\\u{3164}\\u{2800}\\u{61c}\\u{3000}b"
+        );
+        let far = format!("a{}b", " ".repeat(10));
+        assert_eq!(plain(&far, 100), "a        \\u{20}\\u{20}b");
     }
 }
