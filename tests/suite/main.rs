@@ -14,4 +14,5 @@ mod process;
 mod regressions;
 mod relay;
 mod sdk;
+mod shipped;
 mod support;

@@ -17,7 +17,11 @@ use crate::walk::{Walk, denial};
 /// Most URLs of one message that are judged; a message with more is refused. 4,096.
 const MAX_DESTINATIONS: usize = 4_096;
 
-/// Forgives findings of addresses that the policy opens. Metadata services are never opened.
+/// Schemes of addresses that may be forgiven: a host may be open and `gopher` still not.
+const WEB: [&str; 5] = ["http", "https", "ws", "wss", "ftp"];
+
+/// Forgives findings of addresses that the policy opens, and nothing else a rule of the family is
+/// about: schemes, files, names made to mislead. Metadata services are never opened.
 pub(crate) fn allow_by_policy(walk: &mut Walk<'_>) {
     let egress = walk.generation.policy.egress();
     if !(egress.allow_private || egress.allow_loopback) {
@@ -34,7 +38,12 @@ pub(crate) fn allow_by_policy(walk: &mut Walk<'_>) {
         if text.contains(&b'\\') {
             continue;
         }
-        if Destination::of(text).is_some_and(|found| opened(egress, found.class)) {
+        let forgiven = |found: Destination| {
+            let near = matches!(found.class, AddressClass::Loopback | AddressClass::Private);
+            let web = found.scheme.is_empty() || WEB.contains(&found.scheme.as_str());
+            near && web && opened(egress, found.class)
+        };
+        if Destination::of(text).is_some_and(forgiven) {
             finding.action = Action::Pass;
         }
     }
