@@ -22,9 +22,11 @@ use crate::pattern::{Extension, MAX_EXTENSION};
 use crate::spec::RuleSpec;
 use crate::words::Outline;
 
-/// How often a pattern, in one text, goes on right after the start of a match that was turned
-/// down, not after its end. Beyond it, matches that overlap such a match are not looked for.
-const MAX_RETRIES: u32 = 64;
+/// How often over a pattern may read one text again, behind the start of a match that was turned
+/// down or for the lengthening of another, and how many bytes beyond that: 64 KiB. Then the rest of
+/// the text is one finding: what cannot be read in bounded time does not pass unread.
+const REREADS: usize = 4;
+const REREAD_FLOOR: usize = 64 << 10;
 
 /// Matches of one pattern in one text that are reported one by one; from the next one on all of the
 /// text is one more. A flood must not be worth its while.
@@ -116,9 +118,10 @@ pub(crate) struct Confirm<'a> {
     pub(crate) outline: Option<&'a Outline>,
     pub(crate) caches: &'a mut Caches,
     pub(crate) matches: &'a mut Matches,
-    /// The pattern and segment that the retries count for.
+    /// The pattern and segment that the next two are about.
     pub(crate) current: (u32, usize),
-    pub(crate) retries: u32,
+    /// Bytes that may be read again.
+    pub(crate) budget: usize,
     /// Matches kept of it.
     pub(crate) kept: u32,
 }
@@ -158,7 +161,8 @@ impl Confirm<'_> {
         }
         if self.current != (pattern, ix) {
             self.current = (pattern, ix);
-            self.retries = 0;
+            let len = (segment.end - segment.start) as usize;
+            self.budget = len.saturating_mul(REREADS).saturating_add(REREAD_FLOOR);
             self.kept = 0;
         }
         // Each secret is redacted by itself, and each destination is forgiven by itself.
@@ -174,7 +178,7 @@ impl Confirm<'_> {
         }
         let regex = compiled.regex(spec).map_err(|_| ScanError::Unconfirmed)?;
         let mut at = range.start;
-        while at < range.end && self.kept <= most {
+        while at < range.end && self.kept != u32::MAX {
             let mut input = Input::new(haystack).range(at..range.end);
             if let (Some(lead), Some(outline)) = (&compiled.lead, self.outline) {
                 // A match can only begin at one of these, and the first that does is the first.
@@ -203,19 +207,17 @@ impl Confirm<'_> {
                 || self.keyword_near(rule, spec, segment, haystack, found.range()));
             if accepted {
                 self.kept += 1;
-                let secret = if self.kept > most {
-                    secret.start..haystack.len()
-                } else {
-                    secret
-                };
-                self.keep(rule, segment, haystack, found.end(), secret)?;
+                if self.kept <= most && self.keep(rule, segment, haystack, found.end(), &secret)? {
+                    at = found.end();
+                    continue;
+                }
+            } else if self.again(found.len()) {
+                at = found.start() + 1;
+                continue;
             }
-            at = if accepted || self.retries >= MAX_RETRIES {
-                found.end()
-            } else {
-                self.retries += 1;
-                found.start() + 1
-            };
+            // Too many, or too much to read again: all the rest is one.
+            self.kept = u32::MAX;
+            return self.push(rule, segment, secret.start..haystack.len());
         }
         Ok(())
     }
@@ -279,16 +281,23 @@ impl Confirm<'_> {
         rule.has_keyword(self.joined.buffer.get(before).unwrap_or_default())
     }
 
-    /// Lengthens the match if the rule says so, and keeps it.
+    /// Takes `bytes` off the budget; whether it held as many.
+    fn again(&mut self, bytes: usize) -> bool {
+        let left = self.budget.checked_sub(bytes);
+        self.budget = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    /// Lengthens the match if the rule says so, and keeps it; whether the budget allowed that.
     fn keep(
         &mut self,
         rule: &Rule,
         segment: &Segment,
         haystack: &[u8],
         end: usize,
-        secret: Range<usize>,
-    ) -> Result<(), ScanError> {
-        let mut range = secret;
+        secret: &Range<usize>,
+    ) -> Result<bool, ScanError> {
+        let mut range = secret.clone();
         let extend = rule.extend.as_ref().map(Extension::regex).transpose();
         if let Some(regex) = extend.map_err(|_| ScanError::Unconfirmed)?
             && let Some(slot) = self.caches.extensions.get_mut(rule.index as usize)
@@ -300,7 +309,20 @@ impl Confirm<'_> {
             if let Some(more) = regex.search_with(cache(slot, regex), &input) {
                 range.end = range.end.max(more.end());
             }
+            if !self.again(range.end.saturating_sub(end)) {
+                return Ok(false);
+            }
         }
+        self.push(rule, segment, range)?;
+        Ok(true)
+    }
+
+    fn push(
+        &mut self,
+        rule: &Rule,
+        segment: &Segment,
+        range: Range<usize>,
+    ) -> Result<(), ScanError> {
         let PlainSpan { text, start, end } = self.joined.to_plain(segment, range);
         self.matches.push(Match {
             text,

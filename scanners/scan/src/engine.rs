@@ -264,7 +264,7 @@ impl Engine {
             caches: &mut scratch.caches,
             matches: &mut scratch.matches,
             current: (u32::MAX, 0),
-            retries: 0,
+            budget: 0,
             kept: 0,
         };
         for pattern in (0_u32..).take(self.patterns.len()) {
@@ -348,7 +348,7 @@ impl Engine {
             caches,
             matches,
             current: (u32::MAX, 0),
-            retries: 0,
+            budget: 0,
             kept: 0,
         };
         for window in windows.settle() {

@@ -1,7 +1,7 @@
 //! What is found, where, and what is refused.
 
 use mcpf_model::{Action, Family, Limits, Severity, Surface, View};
-use mcpf_scan::{BuildError, Engine, RuleSpec, ScanError};
+use mcpf_scan::{BuildError, Engine, RuleSpec, ScanError, Validator};
 
 use crate::Frame;
 use crate::rules::engine;
@@ -281,6 +281,41 @@ fn many_matches_in_one_text_end_with_all_the_rest() {
         let found = Frame::new(&[&text]).found(&build(family, action));
         assert_eq!(found, vec!["A-001: forbidden"; 40]);
     }
+}
+
+/// However many matches were turned down before, the next one is read as if it stood alone.
+#[test]
+fn matches_that_are_turned_down_hide_none() {
+    let spec = RuleSpec::new("A-001", Family::Egress, Severity::High, Action::Block)
+        .pattern(r"[a-z]{1,9}://[^\s]{1,255}", true);
+    let spec = RuleSpec {
+        validators: vec![Validator::from_name("private_address", None).unwrap()],
+        ..spec
+    };
+    let engine = Engine::build(vec![spec], None).unwrap();
+    for count in [0, 63, 64, 65, 500] {
+        let text = format!(
+            "{}http://8.8.8.8,http://10.0.0.5/",
+            "http://8.8.8.8/x ".repeat(count)
+        );
+        let found = Frame::new(&[&text]).found(&engine);
+        assert_eq!(found, ["A-001: http://10.0.0.5/"], "{count}");
+    }
+}
+
+/// What cannot be read in bounded time is a finding to its end.
+#[test]
+fn a_flood_of_matches_to_lengthen_is_one_finding() {
+    let spec = RuleSpec {
+        extend: Some("(?:[a-z]| ){0,8000}".to_owned()),
+        ..RuleSpec::new("A-001", Family::Secret, Severity::High, Action::Redact)
+            .pattern("key", false)
+    };
+    let engine = Engine::build(vec![spec], None).unwrap();
+    let text = "key and ".repeat(20_000);
+    let found = Frame::new(&[&text]).found(&engine);
+    assert!(found.len() < 200, "{}", found.len());
+    assert!(found.last().unwrap().ends_with("key and "));
 }
 
 #[test]
