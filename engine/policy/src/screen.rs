@@ -42,14 +42,14 @@ impl Screen {
         let mut pairs = Some(Vec::new());
         let mut all = Vec::new();
         for pattern in patterns {
-            let needed = regex_syntax::parse(pattern)
-                .ok()
-                .and_then(|hir| needed(&hir));
+            let hir = regex_syntax::parse(pattern).ok()?;
+            let needed = needed(&hir);
             pairs = pairs.zip(needed).map(|(mut pairs, needed)| {
                 pairs.extend(needed);
                 pairs
             });
-            all.push(format!("(?:{pattern})"));
+            // Printed anew: flags and comments of one pattern must not reach into the next.
+            all.push(format!("(?:{hir})"));
         }
         if all.is_empty() {
             return None;
