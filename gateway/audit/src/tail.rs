@@ -204,7 +204,7 @@ fn sentence(record: &Record) -> String {
             number(record, "pid"),
             text(record, "durability"),
             text(record, "mode"),
-            text(record, "policy")
+            text(record, "policy").get(..12).unwrap_or_default()
         ),
         "recovery" => write!(
             line,
@@ -230,16 +230,18 @@ fn decision(line: &mut String, record: &Record) -> std::fmt::Result {
     };
     write!(
         line,
-        " {:7}{arrow} {}",
+        " {:8}{arrow}",
         text(record, "decision").to_uppercase(),
-        text(record, "method")
     )?;
-    for name in ["tool", "resource", "prompt"] {
+    for name in ["method", "tool", "resource", "prompt"] {
         if !text(record, name).is_empty() {
             write!(line, " {}", text(record, name))?;
         }
     }
     write!(line, " agent={}", text(record, "agent"))?;
+    if !text(record, "server").is_empty() {
+        write!(line, " server={}", text(record, "server"))?;
+    }
     if let Some(Value::Object(reason)) = record.get("reason") {
         write!(line, " {}: {}", text(reason, "stage"), text(reason, "text"))?;
         if !text(reason, "rule").is_empty() {
@@ -261,6 +263,13 @@ fn decision(line: &mut String, record: &Record) -> std::fmt::Result {
             nanos / 1_000 % 1_000
         )?;
     }
+    // What an answer of the firewall calls its audit reference.
+    write!(
+        line,
+        " ref={}/{}",
+        text(record, "session"),
+        number(record, "seq")
+    )?;
     Ok(())
 }
 
@@ -331,7 +340,7 @@ mod tests {
         assert_eq!(lines.len(), 3);
         assert!(lines[0].contains("START  test"));
         assert!(
-            lines[1].contains("ALLOW  -> tools/call x\\u{1b}[2J\\u{202e}y agent=cursor"),
+            lines[1].contains("ALLOW   -> tools/call x\\u{1b}[2J\\u{202e}y agent=cursor"),
             "{}",
             lines[1]
         );

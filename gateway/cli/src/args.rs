@@ -260,7 +260,7 @@ pub(crate) enum AuditCommand {
         #[command(flatten)]
         settings: SettingArgs,
     },
-    /// Print the newest records of a log
+    /// Print the newest records of a log; of a directory, those of its newest file
     Tail {
         /// Log file or directory [default: the configured one]
         path: Option<PathBuf>,

@@ -34,6 +34,7 @@ pub(crate) fn run(command: &AuditCommand) -> anyhow::Result<ExitCode> {
                 Some(path) => path.clone(),
                 None => assemble::configuration(settings.flags())?.audit.path,
             };
+            there(&path)?;
             let options = TailOptions {
                 last: *lines,
                 follow: *follow,
@@ -52,6 +53,17 @@ pub(crate) fn run(command: &AuditCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Fails with words of its own where no log was written yet.
+fn there(path: &Path) -> anyhow::Result<()> {
+    if path.try_exists().is_ok_and(|there| !there) {
+        bail!(
+            "there is no audit log at `{}`; the first `mcp-firewall wrap` writes one",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
 /// Exit status 0 when everything verifies, 2 when a record is bad, 1 when it cannot be told.
 fn verify(
     path: Option<&Path>,
@@ -61,6 +73,7 @@ fn verify(
 ) -> anyhow::Result<ExitCode> {
     let config = assemble::configuration(settings.flags())?;
     let path = path.map_or(config.audit.path.clone(), Path::to_owned);
+    there(&path)?;
     let keys = if keys.is_empty() {
         let public = config.audit.key.with_file_name(mcpf_audit::PUBLIC_KEY_FILE);
         vec![key(&public.to_string_lossy())?]
@@ -95,7 +108,7 @@ fn key(text: &str) -> anyhow::Result<PublicKey> {
     let path = PathBuf::from(text);
     let hex = std::fs::read_to_string(&path).with_context(|| {
         format!(
-            "cannot read the public key `{}`; give one with --key",
+            "`{}` is neither 64 hex digits nor a public key file that can be read; give one with --key",
             path.display()
         )
     })?;
@@ -135,9 +148,12 @@ fn print_report(report: &Report, as_json: bool) -> anyhow::Result<()> {
     }
     print::line(&print::paint("ok", print::GREEN, print::colour()))?;
     print::line(&format!(
-        "  {} records in {} files: {allow} allowed, {redact} redacted, {deny} denied, {monitor} only monitored",
+        "  {} records in {}: {allow} allowed, {redact} redacted, {deny} denied, {monitor} only monitored",
         report.records(),
-        report.files.len()
+        match report.files.len() {
+            1 => "1 file".to_owned(),
+            files => format!("{files} files"),
+        }
     ))?;
     for warning in report.warnings() {
         print::line(&format!(

@@ -178,7 +178,13 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         print_table(&steps, &bare, &guarded)?;
         print::line(&format!("\naudit verify: {verified}"))?;
         if let Some(kept) = &args.keep {
-            print::line(&format!("the log is in {}", kept.join("audit").display()))?;
+            print::line(&format!(
+                "the log is in {0}; mcp-firewall audit verify {0} --key {1}",
+                kept.join("audit").display(),
+                kept.join("state")
+                    .join(mcpf_audit::PUBLIC_KEY_FILE)
+                    .display(),
+            ))?;
         }
     }
     Ok(if good {

@@ -36,6 +36,14 @@ pub(crate) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
     file.write_all(text.as_bytes())
         .with_context(|| format!("cannot write `{}`", path.display()))?;
     print::line(&format!("wrote {}", path.display()))?;
-    print::line("next: mcp-firewall wrap -- <your server's command>")?;
+    // Only there it is looked for unasked.
+    let config = if path.as_os_str() == "mcp-firewall.yaml" {
+        String::new()
+    } else {
+        format!(" --config {}", std::path::absolute(path)?.display())
+    };
+    print::line(&format!(
+        "next: mcp-firewall wrap{config} -- <your server's command>"
+    ))?;
     Ok(ExitCode::SUCCESS)
 }

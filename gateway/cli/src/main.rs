@@ -32,6 +32,14 @@ fn main() -> ExitCode {
             let help = !error.use_stderr();
             // Nothing can be done about a closed terminal.
             let _printed = error.print();
+            let wrapping = std::env::args_os()
+                .nth(1)
+                .is_some_and(|word| word == "wrap");
+            if wrapping && error.kind() == clap::error::ErrorKind::UnknownArgument {
+                print::note(
+                    "  tip: put `--` before the server's command: mcp-firewall wrap -- COMMAND",
+                );
+            }
             return if help {
                 ExitCode::SUCCESS
             } else {

@@ -234,7 +234,11 @@ impl Loader<'_> {
             PolicySource::Inline => return Some((source, inline?)),
             PolicySource::Builtin(builtin) => Plan::builtin(*builtin),
             PolicySource::File(path) => read_trusted(path)
-                .map_err(|mistake| vec![mistake])
+                .map_err(|mut mistake| {
+                    let known = "built in are starter, developer and enterprise; else name a file";
+                    mistake.help.get_or_insert_with(|| known.to_owned());
+                    vec![mistake]
+                })
                 .and_then(|text| Plan::parse(&text, &path.display().to_string())),
         };
         match plan {
