@@ -3,7 +3,7 @@
 //! Enters: specs. Leaves: compiled patterns, the databases that find them, and every reason why a
 //! rule is not usable. It never scans.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use mcpf_model::Action;
 
@@ -116,11 +116,7 @@ fn compile_rule(spec: &RuleSpec, index: u32, errors: &mut Vec<BuildError>) -> Ru
         fault("a keyword is empty".to_owned());
     }
     let extend = spec.extend.as_deref().map(Extension::new);
-    let keywords = spec
-        .keywords
-        .iter()
-        .map(|keyword| keyword.to_ascii_lowercase().into_bytes().into_boxed_slice())
-        .collect();
+    let keywords = (!spec.keywords.is_empty()).then(OnceLock::new);
     Rule {
         index,
         extend,

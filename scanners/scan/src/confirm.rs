@@ -203,7 +203,7 @@ impl Confirm<'_> {
             let secret = self.secret(pattern, regex, spec, haystack, found.range(), range.end);
             let accepted = spec.validators.iter().all(|validator| {
                 validator.accepts(haystack.get(secret.clone()).unwrap_or_default())
-            }) && (rule.keywords.is_empty()
+            }) && (rule.keywords.is_none()
                 || self.keyword_near(rule, spec, segment, haystack, found.range()));
             if accepted {
                 self.kept += 1;
@@ -263,7 +263,7 @@ impl Confirm<'_> {
         let reach = usize::from(spec.keyword_window);
         let near =
             found.start.saturating_sub(reach)..found.end.saturating_add(reach).min(haystack.len());
-        if rule.has_keyword(haystack.get(near).unwrap_or_default()) {
+        if rule.has_keyword(spec, haystack.get(near).unwrap_or_default()) {
             return true;
         }
         let plain = self.joined.to_plain(segment, found);
@@ -278,7 +278,7 @@ impl Confirm<'_> {
             .and_then(|before| self.joined.texts.get(before as usize))
             .map_or(at, |before| before.start as usize);
         let before = at.saturating_sub(reach).max(floor)..at;
-        rule.has_keyword(self.joined.buffer.get(before).unwrap_or_default())
+        rule.has_keyword(spec, self.joined.buffer.get(before).unwrap_or_default())
     }
 
     /// Takes `bytes` off the budget; whether it held as many.

@@ -5,6 +5,9 @@
 //! worker. An error means the message was *not* scanned: the caller must treat it as hostile.
 
 use std::path::Path;
+use std::sync::OnceLock;
+
+use aho_corasick::AhoCorasick;
 
 use mcpf_model::{Action, Family, Finding, Limits, RuleIx, Severity, Span, Surface};
 use mcpf_vectorscan as vectorscan;
@@ -68,17 +71,28 @@ pub struct Outcome {
 pub(crate) struct Rule {
     pub(crate) index: u32,
     pub(crate) extend: Option<Extension>,
-    /// In lower case.
-    pub(crate) keywords: Vec<Box<[u8]>>,
+    /// Finds the keywords, in any ASCII case; `None` if there are none. Built when first asked.
+    pub(crate) keywords: Option<OnceLock<Option<AhoCorasick>>>,
 }
 
 impl Rule {
-    /// Whether a keyword stands in `text`, in any ASCII case.
-    pub(crate) fn has_keyword(&self, text: &[u8]) -> bool {
-        self.keywords.iter().any(|keyword| {
-            text.windows(keyword.len())
-                .any(|window| window.eq_ignore_ascii_case(keyword))
-        })
+    /// Whether a keyword of `spec`, whose rule this is, stands in `text`, in any ASCII case.
+    pub(crate) fn has_keyword(&self, spec: &RuleSpec, text: &[u8]) -> bool {
+        let Some(finder) = &self.keywords else {
+            return false;
+        };
+        let finder = finder.get_or_init(|| {
+            let mut builder = AhoCorasick::builder();
+            builder
+                .ascii_case_insensitive(true)
+                .build(&spec.keywords)
+                .ok()
+        });
+        match finder {
+            Some(finder) => finder.is_match(text),
+            // Too many or too long for the finder: a few more findings, none lost.
+            None => true,
+        }
     }
 }
 
