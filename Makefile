@@ -4,6 +4,8 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 FUZZ_SECONDS ?= 10
+# Where cargo builds, when it is told another place.
+BUILT := $(or $(CARGO_TARGET_DIR),target)/release
 
 .PHONY: help demo build test unit suite lint bench fuzz-smoke clean
 
@@ -15,7 +17,7 @@ build: ## Build the release binary
 	$(CARGO) build --release --locked -p mcp-firewall -p mcpf-vulnerable-server
 
 demo: build ## Attack a vulnerable MCP server without and with the firewall
-	@target/release/mcp-firewall demo
+	@$(BUILT)/mcp-firewall demo
 	@scripts/demo-filesystem
 
 test: ## Run every test: crates, end to end with real servers and SDK clients
@@ -34,7 +36,7 @@ lint: ## Formatting, clippy, docs, dependency rules
 
 bench: build ## Measure the engine and the gateway on this machine
 	$(CARGO) bench --locked -p mcpf-benches
-	target/release/mcp-firewall bench
+	$(BUILT)/mcp-firewall bench
 
 fuzz-smoke: ## Each fuzz target for ten seconds (needs nightly Rust and cargo-fuzz)
 	@scripts/setup build
