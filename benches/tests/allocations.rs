@@ -50,4 +50,4 @@ fn a_clean_message_allocates_a_fixed_number_of_times() {
 }
 
 /// Most allocations of a call of one long string, of a call of many short ones, or of a result.
-const CEILING: usize = 24;
+const CEILING: usize = 10;
