@@ -67,6 +67,8 @@ pub fn generate_from(kind: Haystack, size: usize, seed: u64) -> String {
 struct Source {
     state: u64,
     left_in_sentence: usize,
+    /// Words before the next of [`ORDERS`].
+    until_order: usize,
     indent: usize,
 }
 
@@ -75,6 +77,7 @@ impl Source {
         Self {
             state: 0x6d63_7066 + (seed << 32),
             left_in_sentence: 0,
+            until_order: 0,
             indent: 0,
         }
     }
@@ -172,7 +175,15 @@ impl Source {
     }
 
     fn word(&mut self, text: &mut String) {
-        let word = self.common(WORDS);
+        let mut word = self.common(WORDS);
+        if ORDERS.contains(&word) {
+            if self.until_order > 0 {
+                word = "the";
+            } else {
+                self.until_order = 24;
+            }
+        }
+        self.until_order = self.until_order.saturating_sub(1);
         if self.left_in_sentence == 0 {
             if !text.is_empty() {
                 let end = self.any(&[". ", ". ", ". ", "? ", ".\n\n", ": "]);
@@ -243,7 +254,7 @@ impl Source {
         if self.below(4) == 0 {
             let word = self.any(&[
                 "d\u{e9}j\u{e0}",
-                "ma\u{f1}ana\u{2019}s",
+                "\u{201c}ma\u{f1}ana\u{201d}",
                 "stra\u{df}e \u{2014}",
                 "\u{43f}\u{440}\u{438}\u{432}\u{435}\u{442}",
                 "\u{4e2d}\u{6587}\u{6587}\u{672c}",
@@ -429,6 +440,7 @@ const WORDS: &[&str] = &[
     "project",
     "number",
     "part",
+    "system",
     "message",
     "file",
     "table",
@@ -486,6 +498,8 @@ const WORDS: &[&str] = &[
     "reader",
     "writer",
     "follow",
+    "ignore",
+    "include",
     "describe",
     "consider",
     "instructions",
@@ -520,6 +534,7 @@ const WORDS: &[&str] = &[
     "tool",
     "agent",
     "model",
+    "prompt",
     "context",
     "policy",
     "security",
@@ -531,6 +546,10 @@ const WORDS: &[&str] = &[
     "before",
     "without",
 ];
+
+/// Words an order to a model is made of. Apart they are ordinary; words drawn by lot would put
+/// two of them side by side far more often than people do, and a clean text would not be clean.
+const ORDERS: &[&str] = &["system", "ignore", "include", "prompt"];
 
 const NOUNS: &[&str] = &[
     "item", "index", "value", "node", "buffer", "frame", "entry", "user", "request", "response",
