@@ -246,7 +246,7 @@ fn the_memory_server_remembers() {
         call("read_graph", &json!({})),
         call(
             "search_nodes",
-            &json!({ "query": "/root/.aws/credentials" })
+            &json!({ "query": "/home/u/.aws/credentials" })
         ),
     ]);
     for client in Client::ALL {
@@ -282,7 +282,7 @@ fn the_time_server_tells_the_time() {
     compare(&server, &[Client::PythonLegacy], &|| {}, &operations);
     let attack = json!([call(
         "get_current_time",
-        &json!({ "timezone": "../../root/.ssh/id_rsa" })
+        &json!({ "timezone": "../../home/u/.ssh/id_rsa" })
     )]);
     for client in Client::ALL {
         let Some(outcomes) = outcomes(&server, client, &attack) else {
