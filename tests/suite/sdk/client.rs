@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::support::{Wrap, clean, program, verify};
 
-pub(super) const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures");
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures");
 
 /// Longest run of a client.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -100,13 +100,10 @@ impl Fixtures {
         let this = Self {
             root: PathBuf::from(FIXTURES),
         };
-        if this.node().exists() && this.python().exists() {
+        // `scripts/fixtures` writes it when all is installed.
+        if this.root.join(".installed").exists() {
             return Some(this);
         }
-        assert!(
-            std::env::var_os("CI").is_none() || !this.root.join("node_modules").exists(),
-            "the real servers and clients are only partly installed: run scripts/fixtures",
-        );
         eprintln!("SKIPPED (offline): real servers and clients; `scripts/fixtures` installs them");
         None
     }
