@@ -18,6 +18,7 @@ mod wrap;
 
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 
 use crate::args::{Cli, Command};
@@ -32,10 +33,7 @@ fn main() -> ExitCode {
             let help = !error.use_stderr();
             // Nothing can be done about a closed terminal.
             let _printed = error.print();
-            let wrapping = std::env::args_os()
-                .nth(1)
-                .is_some_and(|word| word == "wrap");
-            if wrapping && error.kind() == clap::error::ErrorKind::UnknownArgument {
+            if lacks_separator(&error) {
                 print::note(
                     "  tip: put `--` before the server's command: mcp-firewall wrap -- COMMAND",
                 );
@@ -66,6 +64,18 @@ fn main() -> ExitCode {
         print::error(&error);
         ExitCode::FAILURE
     })
+}
+
+/// Whether a word that is no flag stands where `wrap` takes flags only: the server's command.
+fn lacks_separator(error: &clap::Error) -> bool {
+    let wrapping = std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == "wrap");
+    let word = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(word)) => word,
+        _ => return false,
+    };
+    wrapping && error.kind() == ErrorKind::UnknownArgument && !word.starts_with('-')
 }
 
 fn version(json: bool) -> anyhow::Result<ExitCode> {
