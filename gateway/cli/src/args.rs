@@ -218,7 +218,7 @@ pub(crate) struct InitArgs {
     #[arg(long)]
     pub(crate) enterprise: bool,
     /// Where to write it
-    #[arg(long, short, value_name = "FILE", default_value = "mcp-firewall.yaml")]
+    #[arg(long, short, value_name = "FILE", default_value = mcpf_config::LOCAL_FILE)]
     pub(crate) output: PathBuf,
     /// Replace a file that exists
     #[arg(long)]

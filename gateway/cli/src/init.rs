@@ -37,7 +37,7 @@ pub(crate) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("cannot write `{}`", path.display()))?;
     print::line(&format!("wrote {}", path.display()))?;
     // Only there it is looked for unasked.
-    let config = if path.as_os_str() == "mcp-firewall.yaml" {
+    let config = if path.as_os_str() == mcpf_config::LOCAL_FILE {
         String::new()
     } else {
         format!(" --config {}", std::path::absolute(path)?.display())

@@ -25,6 +25,9 @@ pub use mcpf_policy::Diagnostic;
 pub use setting::{Environment, Flags, Setting};
 pub use trusted::read_trusted;
 
+/// The configuration file that is read from the working directory when none is named.
+pub const LOCAL_FILE: &str = "mcp-firewall.yaml";
+
 /// The commented configuration that `init` writes.
 pub const TEMPLATE_BASIC: &str = include_str!("../templates/basic.yaml");
 

@@ -15,6 +15,7 @@ use mcpf_policy::{At, Builtin, Code, Diagnostic, Plan, Sink};
 use crate::checked::{
     Approvals, Audit, Checked, DenyAs, Durability, Log, LogFormat, LogLevel, PolicySource, Rules,
 };
+use crate::LOCAL_FILE;
 use crate::interpolate;
 use crate::read;
 use crate::setting::{Environment, Flags, Setting};
@@ -84,7 +85,7 @@ fn locate(request: &Request) -> Option<PathBuf> {
     if let Some(path) = given.or_else(|| request.environment.value(&variable)) {
         return Some(request.directory.join(path));
     }
-    let local = request.directory.join("mcp-firewall.yaml");
+    let local = request.directory.join(LOCAL_FILE);
     let user = user_directory(&request.environment, "XDG_CONFIG_HOME", ".config");
     let user = user.map(|directory| directory.join("config.yaml"));
     // What exists but cannot be read is an error later, not a reason to look further.
