@@ -4,12 +4,13 @@
 use std::fs;
 use std::path::PathBuf;
 
-use mcpf_model::Limits;
+use mcpf_model::{ByteSize, Limits};
 use mcpf_tests::{Random, corridor, json};
 
 /// The files kept for a fuzz target; none if it never found anything.
 fn kept(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz/regressions");
+    assert!(root.is_dir(), "{} is not there", root.display());
     let Ok(files) = fs::read_dir(root.join(target)) else {
         return Vec::new();
     };
@@ -17,6 +18,21 @@ fn kept(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     paths
         .map(|path| (path.clone(), fs::read(path).unwrap()))
         .collect()
+}
+
+#[test]
+fn what_divided_the_framers_is_agreed_on() {
+    let files = kept("framing");
+    assert!(!files.is_empty());
+    for (path, bytes) in files {
+        // The fuzz target takes limit and cuts from its input: here, some of each.
+        for limit in [0, 1, 2, 8, 255] {
+            for cuts in [&[1, 2][..], &[3, 1, 5], &[0, 7]] {
+                let agreed = mcpf_wire::oracle::framing::check(&bytes, cuts, ByteSize(limit));
+                assert_eq!(agreed, Ok(()), "{}", path.display());
+            }
+        }
+    }
 }
 
 #[test]
