@@ -55,32 +55,10 @@ impl Checker<'_> {
     fn rule(&mut self, raw: raw::Rule) -> Rule {
         let id = raw::at(raw.id);
         self.id(&id);
-        let family = self.named(
-            raw.family,
-            "a family",
-            Family::from_name,
-            FAMILIES,
-            Family::Content,
-        );
-        let severity = self.named(
-            raw.severity,
-            "a severity",
-            Severity::from_name,
-            SEVERITIES,
-            Severity::Low,
-        );
+        let family = self.family(raw.family);
+        let severity = self.severity(raw.severity);
         let action = match raw.action {
-            Some(action) => {
-                let place = raw::place(action.referenced);
-                let value = self.named(
-                    action,
-                    "an action",
-                    Action::from_name,
-                    ACTIONS,
-                    Action::Alert,
-                );
-                At { value, place }
-            }
+            Some(action) => self.action(action),
             None => At {
                 value: default_action(family, severity),
                 place: id.place,
@@ -88,31 +66,13 @@ impl Checker<'_> {
         };
         let surfaces = self.surfaces(id.place, raw.surfaces, raw.direction);
         let views = self.views(raw.views);
-        let paranoia = self.number(raw.paranoia, "paranoia", 1, 4, 1);
-        let keyword_window = self.number(
-            raw.keyword_window,
-            "keyword_window",
-            1,
-            1_024,
-            u32::from(KEYWORD_WINDOW),
-        );
-        let anchor = raw.anchor.map_or(Anchor::Literal, |anchor| {
-            self.named(
-                anchor,
-                "an anchor",
-                Anchor::from_name,
-                ANCHORS,
-                Anchor::Literal,
-            )
-        });
-        let capture = raw.capture.map(|capture| {
-            let place = raw::place(capture.referenced);
-            let value = self.number(Some(capture), "capture", 1, 32, 1);
-            At {
-                value: u8::try_from(value).unwrap_or(1),
-                place,
-            }
-        });
+        let paranoia = self.paranoia(raw.paranoia);
+        let keyword_window = self.keyword_window(raw.keyword_window);
+        let anchor = match raw.anchor {
+            Some(anchor) => self.anchor(anchor),
+            None => Anchor::Literal,
+        };
+        let capture = raw.capture.map(|capture| self.capture(capture));
         Rule {
             source: self.source.clone(),
             name: self.text(raw.name, "name"),
@@ -120,10 +80,10 @@ impl Checker<'_> {
             family,
             severity,
             action,
-            references: raw.references.into_iter().map(raw::at).collect(),
+            references: located(raw.references),
             surfaces,
             views,
-            paranoia: u8::try_from(paranoia).unwrap_or(1),
+            paranoia,
             anchor,
             patterns: raw
                 .patterns
@@ -132,15 +92,11 @@ impl Checker<'_> {
                 .collect(),
             capture,
             extend: raw.extend.map(raw::at),
-            keywords: raw.keywords.into_iter().map(raw::at).collect(),
-            keyword_window: u16::try_from(keyword_window).unwrap_or(KEYWORD_WINDOW),
-            validators: raw
-                .validators
-                .into_iter()
-                .filter_map(|one| self.validator(&raw::at(one)))
-                .collect(),
-            examples: raw.examples.into_iter().map(raw::at).collect(),
-            negative_examples: raw.negative_examples.into_iter().map(raw::at).collect(),
+            keywords: located(raw.keywords),
+            keyword_window,
+            validators: self.validators(raw.validators),
+            examples: located(raw.examples),
+            negative_examples: located(raw.negative_examples),
             short_literal: raw.lint.and_then(|lint| self.exceptions(raw::at(lint))),
             id: At {
                 value: Arc::from(id.value),
@@ -240,6 +196,62 @@ impl Checker<'_> {
         at.value
     }
 
+    fn family(&mut self, name: Spanned<String>) -> Family {
+        self.named(
+            name,
+            "a family",
+            Family::from_name,
+            FAMILIES,
+            Family::Content,
+        )
+    }
+
+    fn severity(&mut self, name: Spanned<String>) -> Severity {
+        self.named(
+            name,
+            "a severity",
+            Severity::from_name,
+            SEVERITIES,
+            Severity::Low,
+        )
+    }
+
+    fn action(&mut self, name: Spanned<String>) -> At<Action> {
+        let place = raw::place(name.referenced);
+        let value = self.named(name, "an action", Action::from_name, ACTIONS, Action::Alert);
+        At { value, place }
+    }
+
+    fn anchor(&mut self, name: Spanned<String>) -> Anchor {
+        self.named(
+            name,
+            "an anchor",
+            Anchor::from_name,
+            ANCHORS,
+            Anchor::Literal,
+        )
+    }
+
+    fn paranoia(&mut self, level: Option<Spanned<u32>>) -> u8 {
+        let level = self.number(level, "paranoia", 1, 4, 1);
+        u8::try_from(level).unwrap_or(1)
+    }
+
+    fn keyword_window(&mut self, bytes: Option<Spanned<u32>>) -> u16 {
+        let default = u32::from(KEYWORD_WINDOW);
+        let bytes = self.number(bytes, "keyword_window", 1, 1_024, default);
+        u16::try_from(bytes).unwrap_or(KEYWORD_WINDOW)
+    }
+
+    fn capture(&mut self, group: Spanned<u32>) -> At<u8> {
+        let place = raw::place(group.referenced);
+        let group = self.number(Some(group), "capture", 1, 32, 1);
+        At {
+            value: u8::try_from(group).unwrap_or(1),
+            place,
+        }
+    }
+
     fn surfaces(
         &mut self,
         rule: Place,
@@ -316,6 +328,12 @@ impl Checker<'_> {
         views
     }
 
+    fn validators(&mut self, all: Vec<Spanned<raw::Validator>>) -> Vec<Validator> {
+        all.into_iter()
+            .filter_map(|one| self.validator(&raw::at(one)))
+            .collect()
+    }
+
     fn validator(&mut self, raw: &At<raw::Validator>) -> Option<Validator> {
         match Validator::from_name(&raw.value.name, raw.value.argument) {
             Ok(validator) => Some(validator),
@@ -368,6 +386,10 @@ impl Checker<'_> {
         }
         short_literal
     }
+}
+
+fn located(texts: Vec<Spanned<String>>) -> Vec<At<String>> {
+    texts.into_iter().map(raw::at).collect()
 }
 
 fn checked(raw: raw::Pattern, family: Family) -> At<PatternSpec> {
