@@ -10,6 +10,7 @@
 )]
 
 use mcpf_model::{Finding, Limits, Span, Surface};
+use mcpf_rules::Rule;
 use mcpf_scan::{Engine, Scratch, Text};
 
 /// Texts made from each example.
@@ -48,71 +49,107 @@ impl Entropy {
     }
 }
 
-fn found(
-    engine: &Engine,
-    scratch: &mut Scratch,
-    text: &str,
-    surface: Surface,
-    naive: bool,
-) -> Vec<Finding> {
-    let frame = serde_json::to_string(text).unwrap();
-    let raw = Span {
-        start: 1,
-        end: frame.len() as u32 - 1,
-    };
-    let texts = [Text { text, raw, surface }];
-    let mut findings = Vec::new();
-    let limits = Limits {
-        max_findings: 1_000_000,
-        ..Limits::default()
-    };
-    let scan = if naive {
-        Engine::scan_naive
-    } else {
-        Engine::scan
-    };
-    let outcome = scan(
-        engine,
-        frame.as_bytes(),
-        texts.into_iter(),
-        &limits,
-        scratch,
-        &mut findings,
-    );
-    assert!(outcome.is_ok(), "{outcome:?} on {text:?}");
-    findings
+/// The engine and its slow twin, and texts to try them with.
+struct Twins<'r> {
+    engine: Engine,
+    scratch: Scratch,
+    seed: u64,
+    entropy: Entropy,
+    /// Of every rule, the negative ones too.
+    examples: Vec<&'r str>,
+    texts: usize,
+    findings: usize,
+}
+
+impl<'r> Twins<'r> {
+    /// `seed` gives way to `MCPF_TWIN_SEED`.
+    fn new(rules: &'r [Rule], seed: u64) -> Self {
+        let engine = Engine::build(mcpf_rules::specs(rules), None).unwrap();
+        let scratch = engine.new_scratch().unwrap();
+        let seed = std::env::var("MCPF_TWIN_SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok())
+            .unwrap_or(seed);
+        let examples = rules
+            .iter()
+            .flat_map(|rule| rule.examples.iter().chain(&rule.negative_examples))
+            .map(|example| example.value.as_str())
+            .collect();
+        Self {
+            engine,
+            scratch,
+            seed,
+            entropy: Entropy(seed),
+            examples,
+            texts: 0,
+            findings: 0,
+        }
+    }
+
+    fn any_example(&mut self) -> &'r str {
+        self.examples[self.entropy.below(self.examples.len())]
+    }
+
+    /// Holds the two equal on `text`, whoever reads it.
+    fn compare(&mut self, text: &str) {
+        let surface = Surface::ALL[self.entropy.below(4)];
+        let fast = self.found(text, surface, Twin::Fast);
+        let slow = self.found(text, surface, Twin::Slow);
+        assert_eq!(fast, slow, "seed {}, text {text:?}", self.seed);
+        self.texts += 1;
+        self.findings += slow.len();
+    }
+
+    fn found(&mut self, text: &str, surface: Surface, twin: Twin) -> Vec<Finding> {
+        let frame = serde_json::to_string(text).unwrap();
+        let raw = Span {
+            start: 1,
+            end: frame.len() as u32 - 1,
+        };
+        let texts = [Text { text, raw, surface }];
+        let mut findings = Vec::new();
+        let limits = Limits {
+            max_findings: 1_000_000,
+            ..Limits::default()
+        };
+        let scan = match twin {
+            Twin::Fast => Engine::scan,
+            Twin::Slow => Engine::scan_naive,
+        };
+        let outcome = scan(
+            &self.engine,
+            frame.as_bytes(),
+            texts.into_iter(),
+            &limits,
+            &mut self.scratch,
+            &mut findings,
+        );
+        assert!(outcome.is_ok(), "{outcome:?} on {text:?}");
+        findings
+    }
+}
+
+/// Which of the two scans.
+#[derive(Clone, Copy)]
+enum Twin {
+    Fast,
+    Slow,
 }
 
 #[test]
 fn the_engine_misses_nothing_its_twin_finds() {
     let rules = mcpf_rules::builtin_rules().unwrap();
-    let engine = Engine::build(mcpf_rules::specs(&rules), None).unwrap();
-    let mut scratch = engine.new_scratch().unwrap();
-    let seed = std::env::var("MCPF_TWIN_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or(1);
-    let mut entropy = Entropy(seed);
-    let examples: Vec<&str> = rules
-        .iter()
-        .flat_map(|rule| rule.examples.iter().chain(&rule.negative_examples))
-        .map(|example| example.value.as_str())
-        .collect();
-    let (mut texts, mut findings) = (0_u32, 0);
-    for example in &examples {
+    let mut twins = Twins::new(&rules, 1);
+    for example in twins.examples.clone() {
         for _ in 0..VARIANTS {
-            let other = examples[entropy.below(examples.len())];
-            let text = entropy.text(example, other);
-            let surface = Surface::ALL[entropy.below(4)];
-            let fast = found(&engine, &mut scratch, &text, surface, false);
-            let slow = found(&engine, &mut scratch, &text, surface, true);
-            assert_eq!(fast, slow, "seed {seed}, text {text:?}");
-            texts += 1;
-            findings += slow.len();
+            let other = twins.any_example();
+            let text = twins.entropy.text(example, other);
+            twins.compare(&text);
         }
     }
+    let (texts, findings) = (twins.texts, twins.findings);
     println!("{texts} texts, {findings} findings, no disagreement");
-    assert!(findings > examples.len());
+    assert!(findings > twins.examples.len());
 }
 
 /// Long texts, in which examples and their pieces stand at every distance from each other: what is
@@ -122,23 +159,12 @@ fn nor_in_long_texts() {
     const TEXTS: usize = 24;
     const LENGTH: usize = 14 * 1_024;
     let rules = mcpf_rules::builtin_rules().unwrap();
-    let engine = Engine::build(mcpf_rules::specs(&rules), None).unwrap();
-    let mut scratch = engine.new_scratch().unwrap();
-    let seed = std::env::var("MCPF_TWIN_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or(2);
-    let mut entropy = Entropy(seed);
-    let examples: Vec<&str> = rules
-        .iter()
-        .flat_map(|rule| rule.examples.iter().chain(&rule.negative_examples))
-        .map(|example| example.value.as_str())
-        .collect();
-    let mut findings = 0;
+    let mut twins = Twins::new(&rules, 2);
     for _ in 0..TEXTS {
         let mut text = String::new();
         while text.len() < LENGTH {
-            let example = examples[entropy.below(examples.len())];
+            let example = twins.any_example();
+            let entropy = &mut twins.entropy;
             match entropy.below(4) {
                 0 => text.push_str(example),
                 1 => {
@@ -151,12 +177,9 @@ fn nor_in_long_texts() {
             }
             text.push(' ');
         }
-        let surface = Surface::ALL[entropy.below(4)];
-        let fast = found(&engine, &mut scratch, &text, surface, false);
-        let slow = found(&engine, &mut scratch, &text, surface, true);
-        assert_eq!(fast, slow, "seed {seed}");
-        findings += slow.len();
+        twins.compare(&text);
     }
-    println!("{TEXTS} texts, {findings} findings, no disagreement");
+    let (texts, findings) = (twins.texts, twins.findings);
+    println!("{texts} texts, {findings} findings, no disagreement");
     assert!(findings > 20 * TEXTS);
 }
