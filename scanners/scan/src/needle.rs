@@ -154,7 +154,7 @@ impl Chooser {
         })
     }
 
-    /// The rarest set, however common it is; `bounded` if a word can only begin before it.
+    /// The rarest set of `hir`, which stands between `bounds`, however common it is.
     fn best(&mut self, hir: &Hir, bounds: Bounds) -> Option<Needles> {
         match hir.kind() {
             HirKind::Empty | HirKind::Look(_) => None,
@@ -306,7 +306,7 @@ impl Chooser {
                 && (needle.is_whole() || needle.bytes.len() >= MIN_BEGINNING);
             let len = u32::try_from(needle.bytes.len()).ok()?;
             set.before = set.before.max(before.checked_add(len)?);
-            // Strings of one set differ in length: what is behind a short one reaches further.
+            // The needle now ends before the bytes cut off it: a match reaches that much further.
             set.after = set.after.max(after.checked_add(u32::try_from(cut).ok()?)?);
             let often = self.ordinary.frequency(&needle);
             set.cost = set
@@ -644,26 +644,27 @@ fn either_case(class: &Class) -> Option<u8> {
 fn members(class: &Class) -> Option<Vec<Vec<u8>>> {
     match class {
         Class::Bytes(bytes) => {
-            let count: usize = bytes.iter().map(|range| range.len()).sum();
-            (1..=MAX_CLASS).contains(&count).then(|| {
-                bytes
-                    .iter()
-                    .flat_map(|range| range.start()..=range.end())
-                    .map(|byte| vec![byte])
-                    .collect()
-            })
+            let ranges = bytes.ranges().iter();
+            let all = ranges.flat_map(|range| range.start()..=range.end());
+            spelled_out(all, |byte| vec![byte])
         }
         Class::Unicode(unicode) => {
-            let count: usize = unicode.iter().map(|range| range.len()).sum();
-            (1..=MAX_CLASS).contains(&count).then(|| {
-                unicode
-                    .iter()
-                    .flat_map(|range| range.start()..=range.end())
-                    .map(|c| c.to_string().into_bytes())
-                    .collect()
-            })
+            let ranges = unicode.ranges().iter();
+            let all = ranges.flat_map(|range| range.start()..=range.end());
+            spelled_out(all, |c| c.to_string().into_bytes())
         }
     }
+}
+
+/// The bytes of each of `members`, if there are some and at most [`MAX_CLASS`].
+fn spelled_out<T>(
+    members: impl Iterator<Item = T> + Clone,
+    bytes: impl Fn(T) -> Vec<u8>,
+) -> Option<Vec<Vec<u8>>> {
+    let count = members.clone().take(MAX_CLASS + 1).count();
+    (1..=MAX_CLASS)
+        .contains(&count)
+        .then(|| members.map(bytes).collect())
 }
 
 /// The longest match of `hir`, in bytes.
