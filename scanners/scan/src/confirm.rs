@@ -18,7 +18,7 @@ use mcpf_model::{Action, Family, View};
 
 use crate::engine::{Engine, Rule, ScanError};
 use crate::joined::{Joined, PlainSpan, Segment};
-use crate::pattern::{Extension, MAX_EXTENSION};
+use crate::pattern::{Compiled, Extension, MAX_EXTENSION};
 use crate::spec::RuleSpec;
 use crate::words::Outline;
 
@@ -112,21 +112,68 @@ fn cache<'c>(slot: &'c mut Option<Box<Cache>>, regex: &Regex) -> &'c mut Cache {
 
 /// Confirms windows. Windows of one pattern must come in order.
 pub(crate) struct Confirm<'a> {
-    pub(crate) engine: &'a Engine,
-    pub(crate) joined: &'a Joined,
+    engine: &'a Engine,
+    joined: &'a Joined,
     /// Where words begin in the buffer; `None` to do without shortcuts.
-    pub(crate) outline: Option<&'a Outline>,
-    pub(crate) caches: &'a mut Caches,
-    pub(crate) matches: &'a mut Matches,
-    /// The pattern and segment that the next two are about.
-    pub(crate) current: (u32, usize),
-    /// Bytes that may be read again.
-    pub(crate) budget: usize,
-    /// Matches kept of it.
-    pub(crate) kept: u32,
+    outline: Option<&'a Outline>,
+    caches: &'a mut Caches,
+    matches: &'a mut Matches,
+    progress: Progress,
 }
 
-impl Confirm<'_> {
+/// What one pattern may still do in one segment.
+#[derive(Default)]
+struct Progress {
+    /// The pattern and the segment's place; `None` before the first.
+    of: Option<(u32, usize)>,
+    /// Bytes that may be read again.
+    budget: usize,
+    /// Matches that were accepted.
+    kept: u32,
+    /// Whether all the rest of the segment is a finding: nothing is left to search.
+    done: bool,
+}
+
+impl Progress {
+    /// Takes `bytes` off the budget; whether it held as many.
+    fn again(&mut self, bytes: usize) -> bool {
+        let left = self.budget.checked_sub(bytes);
+        self.budget = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
+/// One pattern and the segment it is searched in.
+struct Search<'a> {
+    pattern: u32,
+    compiled: &'a Compiled,
+    regex: &'a Regex,
+    rule: &'a Rule,
+    spec: &'a RuleSpec,
+    segment: &'a Segment,
+    /// The bytes of the segment.
+    haystack: &'a [u8],
+}
+
+impl<'a> Confirm<'a> {
+    /// `outline` is where words begin in the buffer of `joined`; `None` to do without shortcuts.
+    pub(crate) fn new(
+        engine: &'a Engine,
+        joined: &'a Joined,
+        outline: Option<&'a Outline>,
+        caches: &'a mut Caches,
+        matches: &'a mut Matches,
+    ) -> Self {
+        Self {
+            engine,
+            joined,
+            outline,
+            caches,
+            matches,
+            progress: Progress::default(),
+        }
+    }
+
     /// Searches `start..end` of the buffer for pattern `pattern`.
     pub(crate) fn window(&mut self, pattern: u32, start: u32, end: u32) -> Result<(), ScanError> {
         let joined = self.joined;
@@ -159,15 +206,15 @@ impl Confirm<'_> {
         if !spec.surfaces.contains(text.surface) || !spec.views.intersects(segment.views) {
             return Ok(());
         }
-        if self.current != (pattern, ix) {
-            self.current = (pattern, ix);
+        if self.progress.of != Some((pattern, ix)) {
             let len = (segment.end - segment.start) as usize;
-            self.budget = len.saturating_mul(REREADS).saturating_add(REREAD_FLOOR);
-            self.kept = 0;
+            self.progress = Progress {
+                of: Some((pattern, ix)),
+                budget: len.saturating_mul(REREADS).saturating_add(REREAD_FLOOR),
+                kept: 0,
+                done: false,
+            };
         }
-        // Each secret is redacted by itself, and each destination is forgiven by itself.
-        let one_by_one = spec.action == Action::Redact || spec.family == Family::Egress;
-        let most = if one_by_one { u32::MAX } else { MAX_KEPT };
         let haystack = self.joined.bytes(segment);
         if let (Some(mark), Some(_)) = (&compiled.mark, self.outline)
             && mark
@@ -176,90 +223,113 @@ impl Confirm<'_> {
         {
             return Ok(());
         }
-        let regex = compiled.regex(spec).map_err(|_| ScanError::Unconfirmed)?;
+        let search = Search {
+            pattern,
+            compiled,
+            regex: compiled.regex(spec).map_err(|_| ScanError::Unconfirmed)?,
+            rule,
+            spec,
+            segment,
+            haystack,
+        };
+        self.confirm(&search, range)
+    }
+
+    /// Keeps the accepted matches in `range`, or from one on all the rest of the segment.
+    fn confirm(&mut self, search: &Search<'_>, range: Range<usize>) -> Result<(), ScanError> {
+        // Each secret is redacted by itself, and each destination is forgiven by itself.
+        let one_by_one =
+            search.spec.action == Action::Redact || search.spec.family == Family::Egress;
+        let most = if one_by_one { u32::MAX } else { MAX_KEPT };
         let mut at = range.start;
-        while at < range.end && self.kept != u32::MAX {
-            let mut input = Input::new(haystack).range(at..range.end);
-            if let (Some(lead), Some(outline)) = (&compiled.lead, self.outline) {
-                // A match can only begin at one of these, and the first that does is the first.
-                let base = segment.start as usize;
-                let next = lead.next(&self.joined.buffer, outline, base + at, base + range.end);
-                let Some(next) = next else {
-                    break;
-                };
-                at = next - base;
-                input = input.range(at..range.end).anchored(Anchored::Yes);
-            }
-            let Some(slot) = self.caches.patterns.get_mut(pattern as usize) else {
+        while at < range.end && !self.progress.done {
+            let Some(found) = self.first(search, at..range.end) else {
                 break;
             };
-            let Some(found) = regex.search_with(cache(slot, regex), &input) else {
-                if input.get_anchored() == Anchored::No {
-                    break;
-                }
-                at += 1;
-                continue;
-            };
-            let secret = self.secret(pattern, regex, spec, haystack, found.range(), range.end);
-            let accepted = spec.validators.iter().all(|validator| {
-                validator.accepts(haystack.get(secret.clone()).unwrap_or_default())
-            }) && (rule.keywords.is_none()
-                || self.keyword_near(rule, spec, segment, haystack, found.range()));
-            if accepted {
-                self.kept += 1;
-                if self.kept <= most && self.keep(rule, segment, haystack, found.end(), &secret)? {
-                    at = found.end();
+            let secret = self.secret(search, found.clone(), range.end);
+            if self.accepts(search, &found, &secret) {
+                self.progress.kept += 1;
+                if self.progress.kept <= most && self.keep(search, found.end, &secret)? {
+                    at = found.end;
                     continue;
                 }
-            } else if self.again(found.len()) {
-                at = found.start() + 1;
+            } else if self.progress.again(found.len()) {
+                at = found.start + 1;
                 continue;
             }
             // Too many, or too much to read again: all the rest is one.
-            self.kept = u32::MAX;
-            return self.push(rule, segment, secret.start..haystack.len());
+            self.progress.done = true;
+            return self.push(search, secret.start..search.haystack.len());
         }
         Ok(())
     }
 
+    /// The first match in `range`, which is not empty.
+    fn first(&mut self, search: &Search<'_>, range: Range<usize>) -> Option<Range<usize>> {
+        let Search {
+            regex, haystack, ..
+        } = search;
+        let slot = self.caches.patterns.get_mut(search.pattern as usize)?;
+        let (Some(lead), Some(outline)) = (&search.compiled.lead, self.outline) else {
+            let input = Input::new(haystack).range(range);
+            let found = regex.search_with(cache(slot, regex), &input)?;
+            return Some(found.range());
+        };
+        // A match can only begin at one of these, and the first that does is the first.
+        let base = search.segment.start as usize;
+        let (mut at, end) = (range.start, range.end);
+        while at < end {
+            at = lead.next(&self.joined.buffer, outline, base + at, base + end)? - base;
+            let input = Input::new(haystack).range(at..end).anchored(Anchored::Yes);
+            if let Some(found) = regex.search_with(cache(slot, regex), &input) {
+                return Some(found.range());
+            }
+            at += 1;
+        }
+        None
+    }
+
     /// The stretch of the match that the rule's capture group took.
-    fn secret(
-        &mut self,
-        pattern: u32,
-        regex: &Regex,
-        spec: &RuleSpec,
-        haystack: &[u8],
-        found: Range<usize>,
-        end: usize,
-    ) -> Range<usize> {
-        let Some(group) = spec.capture.map(usize::from).filter(|group| *group > 0) else {
+    fn secret(&mut self, search: &Search<'_>, found: Range<usize>, end: usize) -> Range<usize> {
+        let group = search.spec.capture.map(usize::from);
+        let Some(group) = group.filter(|group| *group > 0) else {
             return found;
         };
-        let Some(slot) = self.caches.patterns.get_mut(pattern as usize) else {
+        let Some(slot) = self.caches.patterns.get_mut(search.pattern as usize) else {
             return found;
         };
-        let input = Input::new(haystack)
+        let input = Input::new(search.haystack)
             .range(found.start..end)
             .anchored(Anchored::Yes);
         let slots = &mut self.caches.slots;
         slots.clear();
         slots.resize(2 * group + 2, None);
-        let _ = regex.search_slots_with(cache(slot, regex), &input, slots);
+        let _ = search
+            .regex
+            .search_slots_with(cache(slot, search.regex), &input, slots);
         match slots.get(2 * group..) {
             Some([Some(start), Some(end)]) => start.get()..end.get(),
             _ => found,
         }
     }
 
+    /// Whether every validator accepts `secret`, and a keyword stands near if the rule has some.
+    fn accepts(&self, search: &Search<'_>, found: &Range<usize>, secret: &Range<usize>) -> bool {
+        let secret = search.haystack.get(secret.clone()).unwrap_or_default();
+        let validators = &search.spec.validators;
+        validators.iter().all(|validator| validator.accepts(secret))
+            && (search.rule.keywords.is_none() || self.keyword_near(search, found.clone()))
+    }
+
     /// Whether a keyword stands near the match in its own text, or before it in the text before.
-    fn keyword_near(
-        &self,
-        rule: &Rule,
-        spec: &RuleSpec,
-        segment: &Segment,
-        haystack: &[u8],
-        found: Range<usize>,
-    ) -> bool {
+    fn keyword_near(&self, search: &Search<'_>, found: Range<usize>) -> bool {
+        let Search {
+            rule,
+            spec,
+            segment,
+            haystack,
+            ..
+        } = search;
         let reach = usize::from(spec.keyword_window);
         let near =
             found.start.saturating_sub(reach)..found.end.saturating_add(reach).min(haystack.len());
@@ -281,22 +351,14 @@ impl Confirm<'_> {
         rule.has_keyword(spec, self.joined.buffer.get(before).unwrap_or_default())
     }
 
-    /// Takes `bytes` off the budget; whether it held as many.
-    fn again(&mut self, bytes: usize) -> bool {
-        let left = self.budget.checked_sub(bytes);
-        self.budget = left.unwrap_or(0);
-        left.is_some()
-    }
-
     /// Lengthens the match if the rule says so, and keeps it; whether the budget allowed that.
     fn keep(
         &mut self,
-        rule: &Rule,
-        segment: &Segment,
-        haystack: &[u8],
+        search: &Search<'_>,
         end: usize,
         secret: &Range<usize>,
     ) -> Result<bool, ScanError> {
+        let Search { rule, haystack, .. } = search;
         let mut range = secret.clone();
         let extend = rule.extend.as_ref().map(Extension::regex).transpose();
         if let Some(regex) = extend.map_err(|_| ScanError::Unconfirmed)?
@@ -309,27 +371,22 @@ impl Confirm<'_> {
             if let Some(more) = regex.search_with(cache(slot, regex), &input) {
                 range.end = range.end.max(more.end());
             }
-            if !self.again(range.end.saturating_sub(end)) {
+            if !self.progress.again(range.end.saturating_sub(end)) {
                 return Ok(false);
             }
         }
-        self.push(rule, segment, range)?;
+        self.push(search, range)?;
         Ok(true)
     }
 
-    fn push(
-        &mut self,
-        rule: &Rule,
-        segment: &Segment,
-        range: Range<usize>,
-    ) -> Result<(), ScanError> {
-        let PlainSpan { text, start, end } = self.joined.to_plain(segment, range);
+    fn push(&mut self, search: &Search<'_>, range: Range<usize>) -> Result<(), ScanError> {
+        let PlainSpan { text, start, end } = self.joined.to_plain(search.segment, range);
         self.matches.push(Match {
             text,
             start,
             end,
-            rule: rule.index,
-            view: segment.view,
+            rule: search.rule.index,
+            view: search.segment.view,
         })
     }
 }

@@ -128,7 +128,7 @@ impl Engine {
     /// [`Action::Pass`] keep their place and are not compiled.
     ///
     /// The compiled database is kept in `cache_dir` if there is one and it is private to the
-    /// user; trouble with it only costs time. About 1 ms a pattern without it.
+    /// user; trouble with it only costs time. Without it, some 870 patterns take about 0.3 s.
     ///
     /// # Errors
     /// Every unusable rule and pattern, in order.
@@ -197,8 +197,10 @@ impl Engine {
 
     /// What is looked for to find each pattern, for rule authors: the rule's id, the pattern's
     /// place among its patterns, and the strings, with `*` before those that begin no word and `+`
-    /// before those looked for beside others. No strings if the pattern is looked for as it
-    /// stands or by its anchor.
+    /// before those looked for beside others. A pattern of which no strings are rare enough comes
+    /// with none: its rule's anchor finds where its regex searches, or, if that anchor is
+    /// [`Anchor::Literal`](crate::Anchor::Literal), the regex searches all of every text and view
+    /// the rule applies to.
     pub fn sought(&self) -> impl Iterator<Item = (&str, usize, Vec<String>)> {
         let shown = |needle: &Needle, sign: &str| {
             let begins = if needle.word { "" } else { "*" };
@@ -271,16 +273,13 @@ impl Engine {
     ) -> Result<Outcome, ScanError> {
         findings.clear();
         let outcome = self.read(texts, limits, scratch)?;
-        let mut confirm = Confirm {
-            engine: self,
-            joined: &scratch.joined,
-            outline: None,
-            caches: &mut scratch.caches,
-            matches: &mut scratch.matches,
-            current: (u32::MAX, 0),
-            budget: 0,
-            kept: 0,
-        };
+        let mut confirm = Confirm::new(
+            self,
+            &scratch.joined,
+            None,
+            &mut scratch.caches,
+            &mut scratch.matches,
+        );
         for pattern in (0_u32..).take(self.patterns.len()) {
             for (ix, segment) in scratch.joined.segments.iter().enumerate() {
                 confirm.segment(
@@ -355,16 +354,7 @@ impl Engine {
             sightings,
             windows,
         )?;
-        let mut confirm = Confirm {
-            engine: self,
-            joined,
-            outline: Some(&sightings.outline),
-            caches,
-            matches,
-            current: (u32::MAX, 0),
-            budget: 0,
-            kept: 0,
-        };
+        let mut confirm = Confirm::new(self, joined, Some(&sightings.outline), caches, matches);
         for window in windows.settle() {
             confirm.window(window.pattern, window.start, window.end)?;
         }
