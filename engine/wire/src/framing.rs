@@ -11,16 +11,16 @@ use mcpf_model::{ByteSize, Limits};
 use crate::refusal::{Refusal, RefusalCode};
 use crate::rescue;
 
-/// A line that is not a frame.
+/// A line, or an event of an event stream, that is not a frame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// The line is longer than the limit. Reported once, as soon as it is known; the line's remaining
+    /// The line or event is longer than the limit. Reported once, as soon as it is known; its remaining
     /// bytes are skipped, not kept.
-    #[error("the line is longer than {limit}")]
+    #[error("the frame is longer than {limit}")]
     TooLarge {
-        /// The limit, `Limits::max_frame`.
+        /// The limit the framer was made with.
         limit: ByteSize,
-        /// The first bytes of the line, at most 256.
+        /// The first bytes of the line, or of the event's data, at most 256.
         head: Box<[u8]>,
     },
     /// The input ended inside a line.
@@ -29,14 +29,21 @@ pub enum FrameError {
         /// The first bytes of the line, at most 256.
         head: Box<[u8]>,
     },
+    /// The data, id or type of an event is not UTF-8. A line is not looked into, and never refused for this.
+    #[error("the event is not valid UTF-8")]
+    InvalidUtf8 {
+        /// All data of the event: the id to answer under may stand at its end.
+        data: Box<[u8]>,
+    },
 }
 
 impl FrameError {
-    /// The error as a refusal, with the id if it stands in the line's first bytes.
+    /// The error as a refusal, with the id if it stands in what was kept.
     pub fn refusal(&self, limits: &Limits) -> Refusal {
         match self {
             Self::TooLarge { head, .. } => rescue::refuse_head(RefusalCode::TooLarge, head, limits),
             Self::Unterminated { head } => rescue::refuse_head(RefusalCode::NotJson, head, limits),
+            Self::InvalidUtf8 { data } => rescue::refuse(RefusalCode::InvalidUtf8, data, limits),
         }
     }
 }
@@ -239,17 +246,18 @@ fn is_blank(line: &[u8]) -> bool {
     line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r'))
 }
 
-fn head_of(line: &[u8]) -> Box<[u8]> {
+/// What is kept of a refused frame.
+pub(crate) fn head_of(line: &[u8]) -> Box<[u8]> {
     line.get(..HEAD.min(line.len())).unwrap_or_default().into()
 }
 
 /// Least room offered to a read, in bytes: the default capacity of a pipe.
 const READ: usize = 64 * 1024;
-/// Size of the buffer while frames are small, in bytes.
-const RESTING: usize = 2 * READ;
+/// Size of a framer's buffer while frames are small, in bytes.
+pub(crate) const RESTING: usize = 2 * READ;
 /// Reads at rest before a big buffer is given back.
-const PATIENCE: u32 = 64;
-/// Bytes kept of a refused line.
+pub(crate) const PATIENCE: u32 = 64;
+/// Bytes kept of a refused frame.
 const HEAD: usize = 256;
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! From bytes to a message with one meaning.
 //!
-//! What enters: the bytes a peer wrote. What leaves: frames ([`LineFramer`]), and for each frame either a
-//! [`Message`] that every JSON-RPC reader understands alike, or a [`Refusal`] that says which rule it broke,
-//! with the id it can be answered under. What it never does: read a socket, look at a clock, decide whether
+//! What enters: the bytes a peer wrote. What leaves: frames, cut from lines ([`LineFramer`], stdio) or
+//! from Server-Sent Events ([`SseFramer`], streamable HTTP), and for each frame either a [`Message`] that every
+//! JSON-RPC reader understands alike, or a [`Refusal`] that says which rule it broke, with the id it can be
+//! answered under. What it never does: read a socket, look at a clock, decide whether
 //! a message is welcome, or change a byte by itself; where the spelling of an accepted message is not the
 //! canonical one it lists [`Edit`]s, and [`apply`] makes them.
 //!
@@ -40,6 +41,7 @@ mod parser;
 mod refusal;
 mod rescue;
 mod respell;
+mod sse;
 mod text;
 mod value;
 
@@ -48,4 +50,5 @@ pub use framing::{FrameError, LineFramer};
 pub use message::{Id, Message};
 pub use parser::Parser;
 pub use refusal::{IdOfRefused, Refusal, RefusalCode, Shape};
+pub use sse::{SseEvent, SseFramer, write_comment, write_event};
 pub use value::{Elements, Kind, Members, Place, StringLeaf, Strings, Value};

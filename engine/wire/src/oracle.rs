@@ -5,6 +5,7 @@
 //! tests and fuzz targets call [`check`].
 
 pub mod framing;
+pub mod sse;
 
 use std::fmt::Debug;
 

@@ -422,6 +422,81 @@ proptest! {
         let agreed = oracle::framing::check(&bytes, &cuts, ByteSize(limit));
         prop_assert_eq!(agreed, Ok(()));
     }
+
+    #[test]
+    fn any_chunking_gives_the_same_events(
+        bytes in event_stream(),
+        cuts in prop::collection::vec(0_usize..30, 0..100),
+        limit in prop_oneof![0_u32..12, 12_u32..80, Just(1 << 20)],
+    ) {
+        let agreed = oracle::sse::check(&bytes, &cuts, ByteSize(limit));
+        prop_assert_eq!(agreed, Ok(()));
+    }
+
+    #[test]
+    fn written_events_read_as_themselves(
+        data in prop::option::of(prop::collection::vec(prop::sample::select(b"\r\n\n :ab".to_vec()), 0..40)),
+        id in prop::option::of("[ :a-z]{0,6}"),
+        event in prop::option::of("[ :a-z]{0,6}"),
+        retry in prop::option::of(any::<u64>()),
+    ) {
+        let (id, event) = (id.map(String::into_bytes), event.map(String::into_bytes));
+        let mut out = Vec::new();
+        mcpf_wire::write_event(&mut out, id.as_deref(), event.as_deref(), retry, data.as_deref());
+        let data = data.map(|data| {
+            let text = String::from_utf8(data).unwrap();
+            text.replace("\r\n", "\n").replace('\r', "\n").into_bytes()
+        });
+        let event = oracle::sse::Event { data, id, event, retry, comment: false };
+        let expected: Vec<_> = Some(event).filter(|e| *e != Default::default()).map(Ok).into_iter().collect();
+        prop_assert_eq!(oracle::sse::fast(&out, &[], ByteSize::kib(1)), expected);
+    }
+}
+
+/// Lines that count, lines that nearly do, and what makes one of the other, with every line end.
+fn event_stream() -> impl Strategy<Value = Vec<u8>> {
+    let names: Vec<&[u8]> = vec![
+        b"data:", b"data:", b"data: ", b"id:", b"event: ", b"retry:", b":",
+    ];
+    let values: Vec<&[u8]> = vec![
+        b"",
+        b"a",
+        b" 12",
+        b"7",
+        b"{\"id\":7,",
+        b"\xc3\xa9",
+        b"\xe2\x80\xa8b",
+        b"ab:c",
+    ];
+    let loose: Vec<&[u8]> = vec![
+        b"data",
+        b"id",
+        b"dat",
+        b"other:",
+        b"\0",
+        b"\xff",
+        b"\xc3",
+        b"\xa9",
+        b"\xef\xbb\xbf",
+        b"\xef\xbb",
+        b"\n",
+        b"\r",
+    ];
+    let ends: Vec<&[u8]> = vec![
+        b"\n",
+        b"\n",
+        b"\n\n",
+        b"\r",
+        b"\r\r",
+        b"\r\n",
+        b"\r\n\r\n",
+        b"\n\r",
+    ];
+    let from = |list: Vec<&'static [u8]>| prop::sample::select(list);
+    let line = (from(names), from(values), from(ends))
+        .prop_map(|(name, value, end)| [name, value, end].concat());
+    let piece = prop_oneof![8 => line, 1 => from(loose).prop_map(<[u8]>::to_vec)];
+    prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
 }
 
 /// Each value's span holds exactly that value.
@@ -465,5 +540,28 @@ fn the_generator_is_not_vacuous() {
     assert!(
         accepted > 80 && edited > 20,
         "{accepted} accepted, {edited} respelled"
+    );
+}
+
+#[test]
+fn the_event_streams_are_not_vacuous() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let (mut full, mut joined, mut refused, mut comments) = (0, 0, 0, 0);
+    for _ in 0..400 {
+        let stream = event_stream().new_tree(&mut runner).unwrap().current();
+        for outcome in oracle::sse::slow(&stream, ByteSize(40)) {
+            match outcome {
+                Ok(event) => {
+                    full += usize::from(event.data.is_some() && event.id.is_some());
+                    joined += usize::from(event.data.is_some_and(|data| data.contains(&b'\n')));
+                    comments += usize::from(event.comment);
+                }
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert!(
+        [full, joined, refused, comments].iter().all(|n| *n > 50),
+        "{full} full, {joined} joined, {refused} refused, {comments} comments"
     );
 }

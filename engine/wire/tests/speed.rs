@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use mcpf_model::Limits;
-use mcpf_wire::{LineFramer, Parser};
+use mcpf_wire::{LineFramer, Parser, SseFramer};
 
 fn call(size: usize) -> String {
     let mut arguments = String::new();
@@ -101,5 +101,32 @@ fn reading() {
     println!(
         "framing 1 KiB lines: {:.2} GB/s",
         f64::from(u32::try_from(count).unwrap()) / seconds / 1e9
+    );
+    events(&format!("id: 7\ndata: {}\n\n", call(1024)).repeat(1000));
+    events(&format!("id: 7\ndata: {}\n\n", call(1 << 20)));
+    events(&format!("id: 7\ndata: {}\n\n", "{\ndata: ".repeat(100_000)));
+    events(&"\r".repeat(1 << 20));
+}
+
+/// Event streams as a network gives them: 16 KiB at a time.
+fn events(stream: &str) {
+    let mut framer = SseFramer::new(Limits::default().max_frame);
+    let start = Instant::now();
+    let mut count = 0;
+    for _ in 0..20 {
+        for chunk in stream.as_bytes().chunks(16 * 1024) {
+            framer.push(black_box(chunk));
+            while let Some(next) = framer.next_event() {
+                count += black_box(next.unwrap()).data.map_or(0, <[u8]>::len);
+            }
+        }
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let bytes = f64::from(u32::try_from(20 * stream.len()).unwrap());
+    println!(
+        "framing events, {} B of {}: {:.2} GB/s",
+        count / 20,
+        stream.len(),
+        bytes / seconds / 1e9
     );
 }
