@@ -7,7 +7,7 @@ use std::fmt;
 
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use regex::{Regex, RegexBuilder};
-use regex_syntax::hir::{Class, Hir, HirKind};
+use regex_syntax::hir::{Capture, Class, Hir, HirKind};
 
 use crate::diagnostic::{Code, Sink};
 use crate::lexical::Forms;
@@ -59,16 +59,7 @@ impl Names {
 
     /// The globs, compiled anew.
     pub(crate) fn globs(&self) -> impl Iterator<Item = Glob> {
-        let build = |source: &String| {
-            let mut builder = GlobBuilder::new(source);
-            // Each compiled before, so none is lost here.
-            builder
-                .literal_separator(false)
-                .backslash_escape(true)
-                .build()
-                .ok()
-        };
-        self.sources.iter().filter_map(build)
+        recompiled(&self.sources)
     }
 
     /// The same set without the globs that match everything.
@@ -79,11 +70,8 @@ impl Names {
             .cloned()
             .collect();
         let mut builder = GlobSetBuilder::new();
-        for source in &sources {
-            // Each compiled before, so none is lost here.
-            if let Ok(glob) = GlobBuilder::new(source).backslash_escape(true).build() {
-                builder.add(glob);
-            }
+        for glob in recompiled(&sources) {
+            builder.add(glob);
         }
         Self {
             set: builder.build().unwrap_or_default(),
@@ -235,11 +223,40 @@ fn guard(text: &str) -> Option<Regex> {
         return None;
     }
     let rest = Hir::concat(parts.get(fixed..)?.to_vec());
-    RegexBuilder::new(&rest.to_string())
+    RegexBuilder::new(&printed(&rest))
         .size_limit(MAX_COMPILED)
         .dfa_size_limit(MAX_COMPILED)
         .build()
         .ok()
+}
+
+/// The text of `hir`, in which flags, comments and names of groups have become part of the rest.
+///
+/// The library prints the optional `(?:a+)?` as `a+?`, which is not optional: it leaves the group
+/// out. Here what repeats a repetition is put in a group first.
+pub(crate) fn printed(hir: &Hir) -> String {
+    grouped(hir).to_string()
+}
+
+fn grouped(hir: &Hir) -> Hir {
+    let group = |sub: Hir| {
+        Hir::capture(Capture {
+            index: 1,
+            name: None,
+            sub: Box::new(sub),
+        })
+    };
+    match hir.kind() {
+        HirKind::Repetition(repetition) => {
+            let sub = grouped(&repetition.sub);
+            let twice = matches!(sub.kind(), HirKind::Repetition(_));
+            Hir::repetition(repetition.with(if twice { group(sub) } else { sub }))
+        }
+        HirKind::Capture(capture) => group(grouped(&capture.sub)),
+        HirKind::Concat(parts) => Hir::concat(parts.iter().map(grouped).collect()),
+        HirKind::Alternation(parts) => Hir::alternation(parts.iter().map(grouped).collect()),
+        _ => hir.clone(),
+    }
 }
 
 /// Whether `part` is a character, in one case or several.
@@ -301,6 +318,17 @@ fn name_glob(text: &str, node: &Node, sink: &mut Sink) -> Option<Glob> {
         node,
         sink,
     )
+}
+
+/// The globs of `sources`, each of which compiled before, so none is lost here.
+fn recompiled(sources: &[String]) -> impl Iterator<Item = Glob> {
+    sources.iter().filter_map(|source| {
+        GlobBuilder::new(source)
+            .literal_separator(false)
+            .backslash_escape(true)
+            .build()
+            .ok()
+    })
 }
 
 fn value_glob(text: &str, node: &Node, sink: &mut Sink) -> Option<Glob> {
@@ -438,6 +466,16 @@ mod tests {
         for no in ["x.ssh", ".sshx", "", "ssh", ".", "/.ssh.x"] {
             assert!(!keys.is_match(no), "{no}");
         }
+    }
+
+    #[test]
+    fn what_is_printed_means_the_same() {
+        let again = |text: &str| printed(&regex_syntax::parse(text).unwrap());
+        assert_eq!(again("(?:a+)?"), "(a+)?");
+        assert_eq!(again("x(?:(?:ab){2,})?"), "(?:x((?:ab){2,})?)");
+        assert_eq!(again("(?x) (?P<n>a+)? # b"), "(a+)?");
+        let spaced = Guarded::new(Regex::new("(^|/)etc(?:/+)?shadow").unwrap());
+        assert!(spaced.is_match("/etcshadow") && spaced.is_match("etc//shadow"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 
 use crate::call::Call;
 use crate::lexical::Forms;
+use crate::pattern::printed;
 
 /// Largest compiled form of all expressions together, in bytes. 8 MiB.
 const MAX_COMPILED: usize = 8 * 1024 * 1024;
@@ -49,7 +50,7 @@ impl Screen {
                 pairs
             });
             // Printed anew: flags and comments of one pattern must not reach into the next.
-            all.push(format!("(?:{hir})"));
+            all.push(format!("(?:{})", printed(&hir)));
         }
         if all.is_empty() {
             return None;
@@ -254,6 +255,9 @@ fn weight(byte: u8) -> u32 {
         _ => 1,
     }
 }
+
+#[cfg(test)]
+mod property;
 
 #[cfg(test)]
 mod tests {
