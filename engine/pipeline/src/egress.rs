@@ -17,9 +17,6 @@ use crate::walk::{Walk, denial};
 /// Most URLs of one message that are judged; a message with more is refused. 4,096.
 const MAX_DESTINATIONS: usize = 4_096;
 
-/// Schemes of addresses that may be forgiven: a host may be open and `gopher` still not.
-const WEB: [&str; 5] = ["http", "https", "ws", "wss", "ftp"];
-
 /// Forgives findings of addresses that the policy opens, and nothing else a rule of the family is
 /// about: schemes, files, names made to mislead. Metadata services are never opened.
 pub(crate) fn allow_by_policy(walk: &mut Walk<'_>) {
@@ -40,7 +37,8 @@ pub(crate) fn allow_by_policy(walk: &mut Walk<'_>) {
         }
         let forgiven = |found: Destination| {
             let near = matches!(found.class, AddressClass::Loopback | AddressClass::Private);
-            let web = found.scheme.is_empty() || WEB.contains(&found.scheme.as_str());
+            // A host may be open and `gopher` still not.
+            let web = found.scheme.is_empty() || found.is_web();
             near && web && opened(egress, found.class)
         };
         if Destination::of(text).is_some_and(forgiven) {

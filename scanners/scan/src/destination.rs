@@ -59,6 +59,12 @@ impl Destination {
             class,
         })
     }
+
+    /// Whether the scheme is one of the web's: http, https, ws, wss or ftp. A bare host has none.
+    #[must_use]
+    pub fn is_web(&self) -> bool {
+        is_special(&self.scheme)
+    }
 }
 
 /// Longest authority (user, host and port) that is looked at, in bytes.
@@ -80,7 +86,7 @@ pub fn destinations(text: &str) -> impl Iterator<Item = Destination> + '_ {
             }
             let scheme = scheme_at_end(text.get(..at)?);
             let rest = text.get(at + 1..)?;
-            let special = SPECIAL.iter().any(|name| name.eq_ignore_ascii_case(scheme));
+            let special = is_special(scheme);
             let authority = if special {
                 rest.trim_start_matches(['/', '\\'])
             } else {
@@ -107,6 +113,10 @@ pub fn destinations(text: &str) -> impl Iterator<Item = Destination> + '_ {
         })
         .flatten()
         .flatten()
+}
+
+fn is_special(scheme: &str) -> bool {
+    SPECIAL.iter().any(|name| name.eq_ignore_ascii_case(scheme))
 }
 
 /// The front of `text` up to the first character that `ends` it, at most [`MAX_AUTHORITY`] bytes.
@@ -183,6 +193,23 @@ mod tests {
                 .map(|host| host.len())
                 .sum();
             assert!(authorities <= text.len() * 2, "{piece}");
+        }
+    }
+
+    #[test]
+    fn the_web_is_told_from_other_schemes() {
+        let web = |text: &str| Destination::of(text.as_bytes()).unwrap().is_web();
+        for yes in [
+            "http://a.b",
+            "HTTPS://a.b",
+            "ws://a.b",
+            "wss://a.b",
+            "ftp://a.b",
+        ] {
+            assert!(web(yes), "{yes}");
+        }
+        for no in ["a.b", "gopher://a.b", "file://a.b", "xhttp://a.b"] {
+            assert!(!web(no), "{no}");
         }
     }
 
