@@ -197,7 +197,8 @@ impl<'d, 'a> Reader<'d, 'a> {
             }
             Some(_) => return Err(RefusalCode::BadParams),
         }
-        if names::target_of(method).is_some() && envelope.params.is_none() {
+        let is_targeted = names::target_of(method).is_some() && !names::may_lack_target(method);
+        if is_targeted && envelope.params.is_none() {
             return Err(RefusalCode::BadTarget);
         }
         Ok(())
@@ -236,11 +237,14 @@ impl<'d, 'a> Reader<'d, 'a> {
                 Some("requestId") if method == "notifications/cancelled" => self.id(value)?,
                 _ => {}
             }
-            if known.is_some() && known == names::target_of(method) && kind == Kind::String {
+            if known.is_some() && known == names::target_of(method) {
+                if kind != Kind::String {
+                    return Err(RefusalCode::BadTarget);
+                }
                 target = known;
             }
         }
-        if target != names::target_of(method) {
+        if target != names::target_of(method) && !names::may_lack_target(method) {
             return Err(RefusalCode::BadTarget);
         }
         Ok(arguments)

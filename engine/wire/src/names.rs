@@ -110,7 +110,13 @@ pub(crate) fn is_notification(method: &str) -> bool {
     method.starts_with("notifications/")
 }
 
-/// The member of `params` without which a method has no target.
+/// Whether a message of `method` may come without its target. The newest revision has no more
+/// subscriptions to single resources, and a server is to be asked so that it can say so.
+pub(crate) fn may_lack_target(method: &str) -> bool {
+    matches!(method, "resources/subscribe" | "resources/unsubscribe")
+}
+
+/// The member of `params` that names what a method is about.
 pub(crate) fn target_of(method: &str) -> Option<&'static str> {
     match method {
         "tools/call" | "prompts/get" => Some("name"),

@@ -11,7 +11,9 @@ use std::fmt::Debug;
 
 use mcpf_model::{Limits, MessageKind, RequestId};
 
-use crate::names::{fold, is_notification, is_request, takes_arguments, target_of};
+use crate::names::{
+    fold, is_notification, is_request, may_lack_target, takes_arguments, target_of,
+};
 use crate::text::{has_control, plain_integer, unescape};
 use crate::{Parser, Place, apply};
 
@@ -256,7 +258,7 @@ fn params(method: &str, message: &mut Json, limits: &Limits) -> Option<()> {
     };
     members.retain(|(key, value)| key != "params" || *value != Json::Null);
     let Some((_, params)) = members.iter_mut().find(|(key, _)| key == "params") else {
-        return target_of(method).is_none().then_some(());
+        return (target_of(method).is_none() || may_lack_target(method)).then_some(());
     };
     let table = crate::names::Level::Params.keys();
     keys(params, table)?;
@@ -274,7 +276,10 @@ fn params(method: &str, message: &mut Json, limits: &Limits) -> Option<()> {
     {
         return None;
     }
-    if target_of(method).is_some_and(|target| text(target).is_none()) {
+    if let Some(target) = target_of(method)
+        && text(target).is_none()
+        && (params.get(target).is_some() || !may_lack_target(method))
+    {
         return None;
     }
     for (key, level) in [
