@@ -150,6 +150,9 @@ fn facts_of(
     facts.id = message.id().map(|id| id.to_owned());
     if let Some(method) = message.method() {
         facts.method = Arc::from(method);
+        facts.revision = (method != "initialize")
+            .then(|| message.protocol_version().map(Arc::from))
+            .flatten();
         facts.tool = message.tool_name().map(Arc::from);
         facts.target = message
             .resource_uri()

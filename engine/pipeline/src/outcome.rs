@@ -152,6 +152,8 @@ pub struct Facts {
     pub tool: Option<Arc<str>>,
     /// The resource or prompt it names.
     pub target: Option<Arc<str>>,
+    /// The revision that a message other than `initialize` says it belongs to, in its `_meta`.
+    pub revision: Option<Arc<str>>,
     /// Arguments of a call with secrets and personal data removed; cut at [`Self::MAX_ARGUMENTS`].
     pub arguments: Option<String>,
     /// Whether `arguments` was cut.

@@ -45,7 +45,7 @@ pub(crate) fn permit<'w>(
     if let Some(reason) = walk
         .message
         .tool_name()
-        .and_then(|tool| session.quarantine.refusal(tool))
+        .and_then(|tool| session.memory.open().quarantine.refusal(tool))
     {
         let mode = walk.generation.policy.mode();
         walk = walk.object(mode, reason)?;
@@ -156,7 +156,7 @@ fn chains<'w>(
     if walk.direction != Direction::Inbound || walk.kind != MessageKind::Request {
         return Ok((walk, asked));
     }
-    session.chains.call();
+    session.memory.open().chains.call();
     let generation = walk.generation;
     for (at, rule) in generation.policy.chains().iter().enumerate() {
         let is = |step: usize| steps.contains(&(at, step));
@@ -170,9 +170,12 @@ fn chains<'w>(
                     .get(step)
                     .is_some_and(|s| has_family(walk.findings, s.findings()))
         };
-        let complete = session
-            .chains
-            .observe(at, rule.steps.len(), window(rule), now, met);
+        let complete =
+            session
+                .memory
+                .open()
+                .chains
+                .observe(at, rule.steps.len(), window(rule), now, met);
         for step in 0..rule.steps.len() {
             if is(step) && !met(step) {
                 walk.steps_awaiting.push((at, step));
@@ -223,6 +226,8 @@ fn chain_answers(walk: &mut Walk<'_>, session: &mut Session, now: Nanos) {
         if (0..rule.steps.len()).any(met) {
             // The last step of a chain is a call: an answer alone completes nothing.
             session
+                .memory
+                .open()
                 .chains
                 .observe(at, rule.steps.len(), window(rule), now, |step| {
                     step + 1 < rule.steps.len() && met(step)

@@ -32,23 +32,25 @@ pub(crate) fn take_out(walk: &mut Walk<'_>, session: &mut Session) {
                 && finding.span.end <= span.end
         })
     };
+    let mut memory = session.memory.open();
+    let quarantine = &mut memory.quarantine;
     let mut removed: Vec<usize> = Vec::new();
     let mut reason: Option<Reason> = None;
     for (at, (span, name)) in spans.iter().enumerate() {
         let name = name.filter(|_| walk.method == Method::ToolsList);
         match poisoned(span) {
-            Some(finding) if enforced && !session.quarantine.is_full() => {
+            Some(finding) if enforced && !quarantine.is_full() => {
                 let mut why = blocked_by(walk, Stage::ToolIntegrity, finding);
                 why.code = ReasonCode::Denied;
                 if let (Some(name), Some(rule)) = (name, why.rule.clone()) {
-                    session.quarantine.put(name, rule);
+                    quarantine.put(name, rule);
                 }
                 reason.get_or_insert(why);
                 removed.push(at);
             }
             None => {
                 if let Some(name) = name {
-                    session.quarantine.release(name);
+                    quarantine.release(name);
                 }
             }
             Some(_) => {}

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mcpf_model::{
     Direction, Limits, MessageKind, Mode, Principal, ProtocolVersion, Reason, RequestId, Verdict,
@@ -29,8 +29,7 @@ pub struct Session {
     pub version: Option<ProtocolVersion>,
     pub(crate) from_client: InFlight,
     pub(crate) from_server: InFlight,
-    pub(crate) chains: Progress,
-    pub(crate) quarantine: Quarantine,
+    pub(crate) memory: Memory,
     pub(crate) batch_ok: bool,
 }
 
@@ -45,10 +44,23 @@ impl Session {
             version: None,
             from_client: InFlight::new(limits.max_in_flight as usize),
             from_server: InFlight::new(limits.max_in_flight as usize),
-            chains: Progress::default(),
-            quarantine: Quarantine::default(),
+            memory: Memory::default(),
             batch_ok: false,
         }
+    }
+
+    /// The same session with a memory that others share: each request of the sessionless revision
+    /// is a session of its own, and its caller's memory outlives it.
+    #[must_use]
+    pub fn with_memory(mut self, memory: Memory) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// What this session remembers.
+    #[must_use]
+    pub const fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// Requests that travelled in `direction` and await their answer.
@@ -78,9 +90,45 @@ impl Session {
         self.in_flight_mut(direction).approve(id);
     }
 
+    /// From now on `memory` is what this session remembers.
+    pub fn remember_in(&mut self, memory: Memory) {
+        self.memory = memory;
+    }
+
+    /// Whoever made the request called `id` does not wait any more. Its answer may still come.
+    pub fn gave_up(&mut self, direction: Direction, id: &RequestId) {
+        self.in_flight_mut(direction).cancel(id);
+    }
+
     /// Forgets a request that was answered by us.
     pub fn answered(&mut self, direction: Direction, id: &RequestId) {
         self.in_flight_mut(direction).finish(id);
+    }
+}
+
+/// What one caller's conversation leaves behind: how far dangerous sequences have come, and which
+/// tools were poisoned. Clones are the same memory.
+///
+/// At most some hundred kilobytes, and only when a server is hostile.
+#[derive(Clone, Debug, Default)]
+pub struct Memory(Arc<Mutex<Remembered>>);
+
+#[derive(Debug, Default)]
+pub(crate) struct Remembered {
+    pub(crate) chains: Progress,
+    pub(crate) quarantine: Quarantine,
+}
+
+impl Memory {
+    /// Locked for a moment; never while anything is scanned.
+    pub(crate) fn open(&self) -> MutexGuard<'_, Remembered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets how far dangerous sequences have come: they are numbered by the policy, which has
+    /// changed.
+    pub fn forget_chains(&self) {
+        self.open().chains = Progress::default();
     }
 }
 

@@ -133,9 +133,7 @@ impl Walk<'_> {
         self.facts.arguments = Some(text);
         self.facts.arguments_cut = cut;
     }
-}
 
-impl Walk<'_> {
     /// What a person is shown who is asked about the call: the arguments, or all parameters where
     /// there are others than the method defines; `None` if it is too long to be shown whole.
     pub(crate) fn shown(&self) -> Option<String> {
@@ -275,6 +273,7 @@ pub(crate) fn blank_facts(direction: Direction, bytes: usize, mode: Mode) -> Fac
         id: None,
         tool: None,
         target: None,
+        revision: None,
         arguments: None,
         arguments_cut: false,
         bytes,
