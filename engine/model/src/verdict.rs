@@ -75,6 +75,8 @@ pub enum ReasonCode {
     Malformed,
     /// JSON, but not a message with one meaning: answered with -32600.
     PeerMisbehaved,
+    /// A transport header says otherwise than the message: answered with -32020 (MCP 2026-07-28).
+    HeaderMismatch,
     /// Policy, a rule, a limit or a person said no.
     Denied,
     /// A limit of ours was reached.
@@ -92,6 +94,7 @@ impl ReasonCode {
         match self {
             Self::Malformed => "malformed",
             Self::PeerMisbehaved => "peer_misbehaved",
+            Self::HeaderMismatch => "header_mismatch",
             Self::Denied => "denied",
             Self::Overloaded => "overloaded",
             Self::Failed => "failed",

@@ -75,5 +75,6 @@ pub use recover::RecoverError;
 pub use report::{BadRecord, Ending, Fault, FileReport, Report, Stamp, Verdicts, VerifyError};
 pub use settings::{Continues, Durability, Location, Recovery, Settings, Sign, Start};
 pub use tail::{TailError, TailOptions, human, tail};
+pub use time::timestamp;
 pub use verify::{verify, verify_reader};
 pub use writer::{Closed, Failure};

@@ -83,6 +83,12 @@ impl Log {
         self.queue.has_room()
     }
 
+    /// How many records await the writer, near enough.
+    #[must_use]
+    pub fn queued(&self) -> u64 {
+        self.queue.depth()
+    }
+
     /// The highest number that is durable in the sense of the log's [`Durability`]: that record and
     /// all before it.
     #[must_use]

@@ -153,6 +153,12 @@ impl Queue {
         roomy
     }
 
+    /// How many items await the writer, near enough.
+    pub(crate) fn depth(&self) -> u64 {
+        let head = self.head.load(Ordering::Relaxed) & COUNT;
+        head.saturating_sub(self.tail.load(Ordering::Relaxed))
+    }
+
     /// Whether items are taken at all.
     pub(crate) fn marks(&self) -> Result<(), AppendError> {
         Self::judge(self.head.load(Ordering::Acquire))

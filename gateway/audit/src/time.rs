@@ -75,6 +75,14 @@ impl Utc {
     }
 }
 
+/// `time` as records spell it: RFC 3339 in UTC with microseconds.
+#[must_use]
+pub fn timestamp(time: SystemTime) -> String {
+    let mut out = Vec::with_capacity(27);
+    Utc::of(time).push_rfc3339(&mut out);
+    String::from_utf8(out).unwrap_or_default()
+}
+
 /// Microseconds since 1970 of a time spelt as [`Utc::push_rfc3339`] does.
 pub(crate) fn parse_micros(text: &str) -> Option<u64> {
     let bytes = text.as_bytes();

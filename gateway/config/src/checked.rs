@@ -1,5 +1,6 @@
 //! Configuration as it is used: typed, bounded, complete.
 
+use std::net::SocketAddr;
 use std::num::{NonZeroU8, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub struct Checked {
     pub approvals: Approvals,
     /// How a refusal of a tool call is told to the client. Default a result.
     pub deny_as: DenyAs,
+    /// How `proxy` listens and where it sends.
+    pub http: Http,
     /// The program's own log.
     pub log: Log,
     /// Where compiled pattern databases are kept; `None` when there is no home directory.
@@ -101,6 +104,41 @@ pub struct Approvals {
     pub terminal: bool,
     /// How long an answer is awaited, 1 s to 1 h; then it is no. Default 60 s.
     pub timeout: Duration,
+}
+
+/// The `http` section: how `proxy` listens and where it sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Where clients connect. Default 127.0.0.1:8080.
+    pub listen: SocketAddr,
+    /// Where operators ask for health and metrics; `None` is nowhere.
+    pub management: Option<SocketAddr>,
+    /// The server's URL; `proxy` cannot begin without one.
+    pub upstream: Option<String>,
+    /// The path clients use. Default the path of the upstream's URL.
+    pub path: Option<String>,
+    /// Host names served beside `localhost` and the address listened on.
+    pub hosts: Vec<String>,
+    /// Origins that browsers may call from.
+    pub origins: Vec<String>,
+    /// Runtimes, 1 to 256; `None` is one for each core.
+    pub workers: Option<NonZeroU32>,
+    /// Most client connections at once, 1 to 1,000,000. Default 10,000.
+    pub max_connections: u32,
+    /// Most sessions at once, 1 to 10,000,000. Default 100,000.
+    pub max_sessions: u32,
+    /// How long a session lives that nobody uses, 10 s to 7 d. Default 1 h.
+    pub session_ttl: Duration,
+    /// For the head of a request, and between two, 1 s to 1 h. Default 75 s.
+    pub idle_timeout: Duration,
+    /// For the body of a request, 1 s to 1 h. Default 30 s.
+    pub body_timeout: Duration,
+    /// For the server to accept a connection, 100 ms to 1 min. Default 5 s.
+    pub connect_timeout: Duration,
+    /// For the server's answer, 1 s to 1 d. Default 5 min.
+    pub request_timeout: Duration,
+    /// For requests under way at the end, 0 to 1 h. Default 10 s.
+    pub drain_timeout: Duration,
 }
 
 /// How a refusal of a tool call is told to the client.

@@ -18,7 +18,8 @@ mod setting;
 mod trusted;
 
 pub use checked::{
-    Approvals, Audit, Checked, DenyAs, Durability, Log, LogFormat, LogLevel, PolicySource, Rules,
+    Approvals, Audit, Checked, DenyAs, Durability, Http, Log, LogFormat, LogLevel, PolicySource,
+    Rules,
 };
 pub use load::{Request, load};
 pub use mcpf_policy::Diagnostic;

@@ -4,6 +4,8 @@
 //! read; whatever a flag or a variable gives takes the place of what the file says. All mistakes
 //! are reported, wherever they come from.
 
+mod http;
+
 use std::num::{NonZeroU8, NonZeroU32};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,10 +14,10 @@ use mcpf_model::{Action, ByteSize, Limits, Mode};
 use mcpf_policy::yaml::{self, Fields, Node, Value};
 use mcpf_policy::{At, Builtin, Code, Diagnostic, Plan, Sink};
 
+use crate::LOCAL_FILE;
 use crate::checked::{
     Approvals, Audit, Checked, DenyAs, Durability, Log, LogFormat, LogLevel, PolicySource, Rules,
 };
-use crate::LOCAL_FILE;
 use crate::interpolate;
 use crate::read;
 use crate::setting::{Environment, Flags, Setting};
@@ -142,6 +144,7 @@ impl Loader<'_> {
         let deny_as = self.choose(Setting::DenyAs, fields.take("deny_as"), sink, |n, _, s| {
             n.word("deny_as", &DENY_AS, s)
         });
+        let http = self.http(fields.take("http"), sink);
         let log = self.log(fields.take("log"), sink);
         fields.finish(sink);
         let (policy, plan) = policy?;
@@ -161,6 +164,7 @@ impl Loader<'_> {
             kill_switch: kill_switch?,
             approvals,
             deny_as: deny_as.unwrap_or(DenyAs::Result),
+            http,
             log,
             cache: user_directory(environment, "XDG_CACHE_HOME", ".cache"),
             unknown_variables: environment.unknown(),

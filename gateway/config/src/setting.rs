@@ -36,6 +36,12 @@ pub enum Setting {
     ApprovalTimeout,
     /// `deny_as`.
     DenyAs,
+    /// `http.listen`.
+    Listen,
+    /// `http.upstream`.
+    Upstream,
+    /// `http.management`.
+    Management,
     /// `log.level`.
     LogLevel,
     /// `log.format`.
@@ -44,7 +50,7 @@ pub enum Setting {
 
 impl Setting {
     /// Every setting.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Config,
         Self::Name,
         Self::Agent,
@@ -59,6 +65,9 @@ impl Setting {
         Self::ApprovalTerminal,
         Self::ApprovalTimeout,
         Self::DenyAs,
+        Self::Listen,
+        Self::Upstream,
+        Self::Management,
         Self::LogLevel,
         Self::LogFormat,
     ];
@@ -81,6 +90,9 @@ impl Setting {
             Self::ApprovalTerminal => "--approval-terminal",
             Self::ApprovalTimeout => "--approval-timeout",
             Self::DenyAs => "--deny-as",
+            Self::Listen => "--listen",
+            Self::Upstream => "--upstream",
+            Self::Management => "--management",
             Self::LogLevel => "--log-level",
             Self::LogFormat => "--log-format",
         }

@@ -129,6 +129,28 @@ fn a_flag_beats_a_variable_and_that_the_file_and_that_the_default() {
 }
 
 #[test]
+fn the_proxy_is_told_where_to_listen_and_where_to_send() {
+    let here = Directory::new("http");
+    let checked = here.load(Flags::new(), &[]).unwrap();
+    assert_eq!(checked.http.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!((checked.http.upstream, checked.http.management), (None, None));
+    here.write(
+        "mcp-firewall.yaml",
+        "version: 1\nhttp: {listen: '[::]:1', upstream: 'http://a/mcp', path: /x, hosts: h, \
+         origins: ['https://o'], workers: 3, session_ttl: 2h, management: '127.0.0.1:2'}\n",
+    );
+    let variables = [("MCP_FIREWALL_UPSTREAM", "http://b/mcp")];
+    let http = here.load(Flags::new(), &variables).unwrap().http;
+    assert_eq!(http.listen.to_string(), "[::]:1");
+    assert_eq!(http.upstream.as_deref(), Some("http://b/mcp"));
+    assert_eq!(http.path.as_deref(), Some("/x"));
+    assert_eq!((http.hosts, http.origins), (vec!["h".to_owned()], vec!["https://o".to_owned()]));
+    assert_eq!(http.workers.unwrap().get(), 3);
+    assert_eq!(http.session_ttl.as_secs(), 7_200);
+    assert_eq!(http.management.unwrap().port(), 2);
+}
+
+#[test]
 fn files_are_looked_for_in_order() {
     let here = Directory::new("lookup");
     let xdg = here.write("xdg/mcp-firewall/config.yaml", "version: 1\nname: xdg\n");
@@ -226,7 +248,8 @@ fn all_mistakes_are_told_with_their_places() {
         "mcp-firewall.yaml",
         "version: 1\nname: ${UNSET}\npolicy: bad-policy.yaml\nlimits: {max_frame: 64MiB, max_dept: 3}\n\
          audit: {durability: sometimes, queue: 1, group_interval: 2s}\nrules: {paranoia: 9, disable: [x]}\n\
-         approvals: {timeout: 0s, terminal: maybe}\nlog: {level: loud}\nextra: 1\n",
+         approvals: {timeout: 0s, terminal: maybe}\nlog: {level: loud}\nextra: 1\n\
+         http: {listen: here, path: mcp, workers: 0, session_ttl: 1s, hots: x}\n",
     );
     let found = here
         .load(

@@ -4,11 +4,18 @@
 //! [`respond()`] built; nothing else reaches a peer. Never: a decision about a message.
 
 mod approve;
+mod http;
+mod record;
 mod respond;
 mod stdio;
 
 pub use approve::{Approver, Nobody, Terminal, Ticket, Word, plain};
+pub use http::{
+    Gateway, GatewayParts, HttpSettings, Metrics, ServeError, Serving, Tide, Timeouts, Upstream,
+    UpstreamError, manage, serve,
+};
 pub use respond::{
-    DENIED, DenyAs, FAILED, INVALID_REQUEST, OVERLOADED, PARSE_ERROR, error_code, respond,
+    DENIED, DenyAs, FAILED, HEADER_MISMATCH, INVALID_REQUEST, OVERLOADED, PARSE_ERROR, error_code,
+    respond,
 };
 pub use stdio::{Ears, Outlet, Parts, Relay, Waker, WrapError, run};

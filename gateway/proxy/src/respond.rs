@@ -23,6 +23,8 @@ pub enum DenyAs {
 pub const PARSE_ERROR: i64 = -32700;
 /// JSON-RPC: "Invalid Request".
 pub const INVALID_REQUEST: i64 = -32600;
+/// MCP 2026-07-28: "HeaderMismatch".
+pub const HEADER_MISMATCH: i64 = -32020;
 /// A policy, a rule or a person said no. Outside -32768..-32000, which the specifications reserve.
 pub const DENIED: i64 = 1403;
 /// A rate or another limit was reached; the message says when to try again, where that is known.
@@ -36,6 +38,7 @@ pub const fn error_code(code: ReasonCode) -> i64 {
     match code {
         ReasonCode::Malformed => PARSE_ERROR,
         ReasonCode::PeerMisbehaved => INVALID_REQUEST,
+        ReasonCode::HeaderMismatch => HEADER_MISMATCH,
         ReasonCode::Denied => DENIED,
         ReasonCode::Overloaded => OVERLOADED,
         // A remark refuses nothing; should one ever get here, it is a fault of ours.
@@ -93,7 +96,9 @@ fn id_value(id: Option<&RequestId>) -> serde_json::Value {
 /// What a person or a model reads.
 fn sentence(reason: &Reason, reference: &str) -> String {
     let verb = match reason.code {
-        ReasonCode::Malformed | ReasonCode::PeerMisbehaved => "Refused",
+        ReasonCode::Malformed | ReasonCode::PeerMisbehaved | ReasonCode::HeaderMismatch => {
+            "Refused"
+        }
         ReasonCode::Denied => "Blocked",
         ReasonCode::Overloaded => "Held back",
         ReasonCode::Failed | ReasonCode::Noted => "Not passed on",

@@ -7,18 +7,17 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use mcpf_audit::{
-    AppendError, Arguments, Durability, Entry, Event, FindingRecord, Log, ResultSummary,
-};
+use mcpf_audit::{AppendError, Durability, Event, Log};
 use mcpf_model::{Direction, Mode, Reason, ReasonCode, RequestId, Stage, Verdict};
 use mcpf_pipeline::{
-    Answer, Blocked, Context, Facts, Held, Inspection, Method, Nanos, Outcome, Released, Scratch,
-    Session, inspect, refuse,
+    Answer, Blocked, Context, Facts, Held, Inspection, Nanos, Outcome, Released, Scratch, Session,
+    inspect, refuse,
 };
 use mcpf_wire::LineFramer;
 
 use super::outlet::Outlet;
 use crate::approve::{Approver, Ticket, Word};
+use crate::record::entry;
 use crate::respond::{DenyAs, respond};
 
 /// What a relay needs to begin.
@@ -433,55 +432,15 @@ impl Core {
     }
 
     fn record(&mut self, facts: Facts, before: Nanos) -> Result<u64, AppendError> {
-        let entry = self.entry(facts, before);
-        self.log.append(entry).map(|ticket| ticket.seq)
-    }
-
-    fn entry(&self, facts: Facts, before: Nanos) -> Entry {
-        let generation = &self.context.generation;
-        let mut entry = Entry::new(
-            SystemTime::now(),
-            facts.direction,
-            Arc::clone(&self.session.id),
-            Arc::clone(&self.session.principal.agent),
-            facts.verdict,
+        let spent = self.now().0.saturating_sub(before.0);
+        let entry = entry(
+            &self.context.generation,
+            &self.session,
+            facts,
+            before,
+            spent,
         );
-        entry.monotonic_ns = before.0;
-        entry.kind = facts.kind;
-        entry.method = Some(facts.method).filter(|method| !method.is_empty());
-        entry.server = Some(Arc::clone(&self.session.server)).filter(|server| !server.is_empty());
-        match Method::of(entry.method.as_deref().unwrap_or_default()) {
-            Method::PromptsGet => entry.prompt = facts.target,
-            _ => entry.resource = facts.target,
-        }
-        if facts.direction == Direction::Outbound && facts.kind.is_some() {
-            entry.result = Some(ResultSummary {
-                bytes: u64::try_from(facts.bytes).unwrap_or(u64::MAX),
-                is_error: facts.is_error,
-            });
-        }
-        entry.tool = facts.tool;
-        entry.request = facts.id;
-        entry.arguments = facts.arguments.map(|text| Arguments {
-            text: text.into_boxed_str(),
-            truncated: facts.arguments_cut,
-        });
-        entry.reason = facts.reason;
-        entry.findings = facts
-            .findings
-            .iter()
-            .map(|finding| {
-                FindingRecord::of(
-                    finding,
-                    Arc::clone(&generation.engine.rule(finding.rule).id),
-                )
-            })
-            .collect();
-        entry.mode = facts.mode;
-        entry.policy = Some(Arc::clone(generation.policy.revision()));
-        entry.rules = Some(Arc::clone(&generation.rules));
-        entry.latency_ns = Some(self.now().0.saturating_sub(before.0));
-        entry
+        self.log.append(entry).map(|ticket| ticket.seq)
     }
 
     fn event(&mut self, name: &'static str, detail: Vec<(&'static str, Arc<str>)>) {
