@@ -121,6 +121,10 @@ pub struct Http {
     pub hosts: Vec<String>,
     /// Origins that browsers may call from.
     pub origins: Vec<String>,
+    /// Certificate chain and private key, PEM, to speak TLS with clients; `None` is plain HTTP.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Certificates that vouch for the upstream, PEM; `None` is those of the system.
+    pub upstream_ca: Option<PathBuf>,
     /// Runtimes, 1 to 256; `None` is one for each core.
     pub workers: Option<NonZeroU32>,
     /// Most client connections at once, 1 to 1,000,000. Default 10,000.

@@ -133,7 +133,10 @@ fn the_proxy_is_told_where_to_listen_and_where_to_send() {
     let here = Directory::new("http");
     let checked = here.load(Flags::new(), &[]).unwrap();
     assert_eq!(checked.http.listen.to_string(), "127.0.0.1:8080");
-    assert_eq!((checked.http.upstream, checked.http.management), (None, None));
+    assert_eq!(
+        (checked.http.upstream, checked.http.management),
+        (None, None)
+    );
     here.write(
         "mcp-firewall.yaml",
         "version: 1\nhttp: {listen: '[::]:1', upstream: 'http://a/mcp', path: /x, hosts: h, \
@@ -144,7 +147,10 @@ fn the_proxy_is_told_where_to_listen_and_where_to_send() {
     assert_eq!(http.listen.to_string(), "[::]:1");
     assert_eq!(http.upstream.as_deref(), Some("http://b/mcp"));
     assert_eq!(http.path.as_deref(), Some("/x"));
-    assert_eq!((http.hosts, http.origins), (vec!["h".to_owned()], vec!["https://o".to_owned()]));
+    assert_eq!(
+        (http.hosts, http.origins),
+        (vec!["h".to_owned()], vec!["https://o".to_owned()])
+    );
     assert_eq!(http.workers.unwrap().get(), 3);
     assert_eq!(http.session_ttl.as_secs(), 7_200);
     assert_eq!(http.management.unwrap().port(), 2);

@@ -10,9 +10,10 @@ mod respond;
 mod stdio;
 
 pub use approve::{Approver, Nobody, Terminal, Ticket, Word, plain};
+pub use http::guard;
 pub use http::{
-    Gateway, GatewayParts, HttpSettings, Metrics, ServeError, Serving, Tide, Timeouts, Upstream,
-    UpstreamError, manage, serve,
+    Gateway, GatewayParts, HttpSettings, Metrics, ServeError, Serving, Tide, Timeouts, TlsError,
+    Upstream, UpstreamError, client_tls, manage, serve, server_tls,
 };
 pub use respond::{
     DENIED, DenyAs, FAILED, HEADER_MISMATCH, INVALID_REQUEST, OVERLOADED, PARSE_ERROR, error_code,

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mcpf_policy::yaml::{Fields, Node};
@@ -23,6 +24,8 @@ impl Loader<'_> {
         let path = take("path").and_then(|node| path(node, sink));
         let hosts = words(take("hosts"), "host", sink);
         let origins = words(take("origins"), "origin", sink);
+        let tls = take("tls").and_then(|node| self.tls(node, sink));
+        let upstream_ca = take("upstream_ca").and_then(|node| self.file(node, "upstream_ca", sink));
         let mut number = |key, most| {
             let node = take(key)?;
             read::whole(node, key, 1, most, sink)
@@ -60,6 +63,8 @@ impl Loader<'_> {
             path,
             hosts,
             origins,
+            tls,
+            upstream_ca,
             workers,
             max_connections: max_connections.unwrap_or(10_000),
             max_sessions: max_sessions.unwrap_or(100_000),
@@ -70,6 +75,22 @@ impl Loader<'_> {
             request_timeout: request.unwrap_or(second * 300),
             drain_timeout: drain.unwrap_or(second * 10),
         }
+    }
+}
+
+impl Loader<'_> {
+    fn tls(&self, node: &Node, sink: &mut Sink) -> Option<(PathBuf, PathBuf)> {
+        let mut fields = Fields::open(node, "`tls`", sink)?;
+        let certificate = fields.need("certificate", sink);
+        let key = fields.need("key", sink);
+        fields.finish(sink);
+        let certificate = self.file(certificate?, "certificate", sink);
+        let key = self.file(key?, "key", sink);
+        certificate.zip(key)
+    }
+
+    fn file(&self, node: &Node, what: &str, sink: &mut Sink) -> Option<PathBuf> {
+        read::path(node, what, &self.base, self.home.as_deref(), sink)
     }
 }
 

@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use dashmap::DashMap;
 use hyper::Uri;
 use mcpf_pipeline::{Memory, Nanos, Session};
+use tokio::sync::mpsc;
 
 use super::gate::Credential;
 
@@ -23,8 +25,9 @@ pub(crate) struct Conversation {
     session: Mutex<Session>,
     credential: Credential,
     used: AtomicU64,
-    /// Where its messages go, if the server named a place of its own (2024-11-05).
-    target: OnceLock<Uri>,
+    /// Where its messages go and its answers come, if the server named a place of its own
+    /// (2024-11-05).
+    endpoint: OnceLock<Endpoint>,
 }
 
 impl Conversation {
@@ -33,24 +36,34 @@ impl Conversation {
             session: Mutex::new(session),
             credential,
             used: AtomicU64::new(now.0),
-            target: OnceLock::new(),
+            endpoint: OnceLock::new(),
         }
     }
 
-    /// The server named the place for its messages; the first word counts.
-    pub(crate) fn send_to(&self, target: Uri) {
-        let _kept = self.target.set(target);
+    /// The server named a place for its messages; the first word counts.
+    pub(crate) fn attach(&self, endpoint: Endpoint) {
+        let _kept = self.endpoint.set(endpoint);
     }
 
     /// The place that the server named.
-    pub(crate) fn target(&self) -> Option<&Uri> {
-        self.target.get()
+    pub(crate) fn endpoint(&self) -> Option<&Endpoint> {
+        self.endpoint.get()
     }
 
     /// Held while one message is inspected, never while anything is awaited.
     pub(crate) fn open(&self) -> MutexGuard<'_, Session> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// One end of 2024-11-05's transport: messages are posted to a place of the server's choice, and
+/// every answer comes in the stream that named it.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    /// Where the server takes messages.
+    pub(crate) target: Uri,
+    /// What the client reads.
+    pub(crate) stream: mpsc::Sender<Bytes>,
 }
 
 /// Whoever has no session is told from others by this.

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use super::answer;
 use super::body::{self, Out};
+use super::conversation::Endpoint;
 use super::exchange::{Exchange, Owed, is_reply};
 use super::gate;
 use super::inspect::{Fate, Passing};
@@ -198,7 +199,10 @@ impl Pump {
         };
         let path = format!("{}/{token}", settings.path.trim_end_matches('/'));
         let conversation = &self.exchange.conversation;
-        conversation.send_to(target);
+        conversation.attach(Endpoint {
+            target,
+            stream: self.client.clone(),
+        });
         let conversations = &self.exchange.worker.gateway.conversations;
         conversations.enter(&token, Arc::clone(conversation));
         self.token = Some(token);
@@ -365,6 +369,13 @@ impl Pump {
         }
         Ok(())
     }
+}
+
+/// An event with nothing but a message.
+pub(crate) fn event_of(frame: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(frame.len() + 8);
+    write_event(&mut out, None, None, None, Some(frame));
+    out.into()
 }
 
 impl Drop for Pump {

@@ -18,8 +18,8 @@ use serde_json::json;
 
 use super::answer;
 use super::body::{self, BodyError, Out};
-use super::conversation::{Caller, Conversation};
-use super::events::{Pump, Stream};
+use super::conversation::{Caller, Conversation, Endpoint};
+use super::events::{Pump, Stream, event_of};
 use super::gate::{self, Asked, Head};
 use super::inspect::{Decided, Fate, Own, Passing, Worker};
 use super::pool::Line;
@@ -62,7 +62,14 @@ async fn serve_one(worker: Rc<Worker>, request: Request<Incoming>, peer: IpAddr)
         Asked::Preflight => answer::preflight(),
         Asked::Post => match read(&worker, incoming).await {
             Ok(frame) => match Exchange::begin(worker, head, peer) {
-                Ok(exchange) => exchange.post(frame).await,
+                Ok(exchange) => {
+                    let conversation = Arc::clone(&exchange.conversation);
+                    let response = exchange.post(frame).await;
+                    match conversation.endpoint() {
+                        Some(endpoint) => into_stream(response, endpoint).await,
+                        None => response,
+                    }
+                }
                 Err(response) => response,
             },
             Err(response) => response,
@@ -245,7 +252,10 @@ impl Exchange {
         let is_post = method == Method::POST;
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
-        let target = self.conversation.target().unwrap_or(&upstream.target);
+        let target = match self.conversation.endpoint() {
+            Some(endpoint) if is_post => &endpoint.target,
+            _ => &upstream.target,
+        };
         *request.uri_mut() = target.clone();
         *request.headers_mut() = self.head.forwarded.clone();
         let headers = request.headers_mut();
@@ -573,6 +583,19 @@ impl Exchange {
             id,
             is_owed: true,
         }
+    }
+}
+
+/// Clients of 2024-11-05 read answers in their stream only.
+async fn into_stream(response: Response<Out>, endpoint: &Endpoint) -> Response<Out> {
+    match response.body() {
+        Out::Whole(Some(frame)) if response.status() == StatusCode::OK => {
+            if endpoint.stream.send(event_of(frame)).await.is_err() {
+                return unreachable("the stream for answers is closed");
+            }
+            answer::bare(StatusCode::ACCEPTED, HeaderMap::new())
+        }
+        _ => response,
     }
 }
 

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
 use hyper::{Method, StatusCode};
 use mcpf_model::ProtocolVersion;
 
@@ -80,7 +81,7 @@ impl Head {
 
 /// Checks a head against `settings`.
 pub(crate) fn check(parts: &Parts, settings: &HttpSettings) -> Result<Head, Refusal> {
-    host(&parts.headers, settings)?;
+    host(parts, settings)?;
     let origin = origin(&parts.headers, settings)?;
     let endpoint = endpoint(parts.uri.path(), &settings.path);
     let is_ours = endpoint.is_some() || parts.uri.path() == &*settings.path;
@@ -162,8 +163,16 @@ fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>,
 }
 
 /// Against DNS rebinding: a page that made a name of its own point here still sends that name.
-fn host(headers: &HeaderMap, settings: &HttpSettings) -> Result<(), Refusal> {
-    let text = one(headers, &header::HOST)?.unwrap_or_default();
+fn host(parts: &Parts, settings: &HttpSettings) -> Result<(), Refusal> {
+    let field = one(&parts.headers, &header::HOST)?;
+    // HTTP/2 names the host beside the fields, or in both places alike.
+    let authority = parts.uri.authority().map(Authority::as_str);
+    if let (Some(field), Some(authority)) = (field, authority)
+        && !field.eq_ignore_ascii_case(authority)
+    {
+        return Err(bad("`Host` and the request's target name different hosts".to_owned()));
+    }
+    let text = field.or(authority).unwrap_or_default();
     let Some(name) = host_name(text) else {
         return Err(bad(
             "`Host` is not a host name with an optional port".to_owned()

@@ -87,9 +87,8 @@ impl Worker {
     ) -> Result<Self, mcpf_pipeline::ScanError> {
         let generation = gateway.generation();
         let scratch = Scratch::new(&generation)?;
-        let settings = &gateway.settings;
         Ok(Self {
-            pool: Pool::new(settings.upstream.clone(), settings.timeouts.connect),
+            pool: Pool::new(&gateway.settings),
             shore: Shore::default(),
             number,
             bench: RefCell::new(Bench {

@@ -4,6 +4,7 @@
 //! on, to be given back. A request is sent once: only one that no byte of has left is tried again.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,9 +13,12 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
 
-use super::settings::Upstream;
+use super::settings::{HttpSettings, Place, Upstream};
 
 /// A connection that idles longer is not used again: many servers close theirs after 5 s.
 const MAX_IDLE: Duration = Duration::from_secs(4);
@@ -32,6 +36,8 @@ pub(crate) enum Unreached {
     Connect(std::io::Error),
     #[error("the server did not accept a connection in time")]
     ConnectTimeout,
+    #[error("TLS to the server is not set up")]
+    NoTls,
     #[error("the server broke off: {0}")]
     Broken(hyper::Error),
 }
@@ -40,14 +46,16 @@ pub(crate) enum Unreached {
 pub(crate) struct Pool {
     upstream: Upstream,
     connect: Duration,
+    tls: Option<Arc<rustls::ClientConfig>>,
     idle: RefCell<Vec<(Line, Instant)>>,
 }
 
 impl Pool {
-    pub(crate) const fn new(upstream: Upstream, connect: Duration) -> Self {
+    pub(crate) fn new(settings: &HttpSettings) -> Self {
         Self {
-            upstream,
-            connect,
+            upstream: settings.upstream.clone(),
+            connect: settings.timeouts.connect,
+            tls: settings.client_tls.clone(),
             idle: RefCell::new(Vec::new()),
         }
     }
@@ -95,23 +103,48 @@ impl Pool {
     }
 
     async fn open(&self) -> Result<Line, Unreached> {
-        let address = (&*self.upstream.host, self.upstream.port);
-        let stream = tokio::time::timeout(self.connect, TcpStream::connect(address))
+        tokio::time::timeout(self.connect, self.connect())
             .await
             .map_err(|_| Unreached::ConnectTimeout)?
-            .map_err(Unreached::Connect)?;
-        stream.set_nodelay(true).map_err(Unreached::Connect)?;
-        let (line, connection) = http1::Builder::new()
-            .max_headers(100)
-            .max_buf_size(256 * 1024)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(Unreached::Broken)?;
-        tokio::task::spawn_local(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to the server ended");
-            }
-        });
-        Ok(line)
     }
+
+    async fn connect(&self) -> Result<Line, Unreached> {
+        let (host, port, is_tls) = match &self.upstream.place {
+            Place::Socket(path) => {
+                let stream = UnixStream::connect(path).await;
+                return handshake(stream.map_err(Unreached::Connect)?).await;
+            }
+            Place::Host { host, port, is_tls } => (host, *port, *is_tls),
+        };
+        let stream = TcpStream::connect((&**host, port)).await;
+        let stream = stream.map_err(Unreached::Connect)?;
+        stream.set_nodelay(true).map_err(Unreached::Connect)?;
+        if !is_tls {
+            return handshake(stream).await;
+        }
+        let tls = self.tls.as_ref().ok_or(Unreached::NoTls)?;
+        let name = ServerName::try_from(&**host).map_err(|_| Unreached::NoTls)?;
+        let stream = TlsConnector::from(Arc::clone(tls))
+            .connect(name.to_owned(), stream)
+            .await
+            .map_err(Unreached::Connect)?;
+        handshake(stream).await
+    }
+}
+
+async fn handshake(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+) -> Result<Line, Unreached> {
+    let (line, connection) = http1::Builder::new()
+        .max_headers(100)
+        .max_buf_size(256 * 1024)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(Unreached::Broken)?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to the server ended");
+        }
+    });
+    Ok(line)
 }

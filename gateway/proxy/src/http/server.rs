@@ -3,6 +3,7 @@
 //! Enter: connections. Leave: connections served, and at the end all of them drained. Never: a look
 //! at a message.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -13,18 +14,22 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use hyper::server::conn::http1;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mcpf_audit::Log;
 use mcpf_model::Principal;
 use mcpf_pipeline::{Generation, Nanos, Shared};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
+use tokio_rustls::TlsAcceptor;
 
 use super::conversation::Conversations;
 use super::exchange;
+use super::guard::{Guard, GuardOptions, Violation, refusal};
 use super::inspect::Worker;
 use super::metrics::Meter;
 use super::settings::HttpSettings;
@@ -36,6 +41,15 @@ const BACKLOG: u32 = 1_024;
 
 /// Largest head of a request, in bytes, as hyper buffers it. 64 KiB.
 const MAX_HEAD: usize = 64 * 1_024;
+
+/// Most requests at once on one connection of HTTP/2.
+const MAX_STREAMS: u32 = 100;
+
+/// How long a client that is refused may take to read why.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Bytes that are still read from a client that is refused. 256 KiB.
+const MAX_REST: usize = 256 * 1_024;
 
 /// How often conversations are looked through for those that have gone stale.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -377,26 +391,140 @@ async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: IpAddr) {
         tracing::debug!(%error, "a connection was gone at once");
         return;
     }
-    let service = service_fn(|request| {
-        let worker = Rc::clone(&worker);
-        async move { Ok::<_, Infallible>(exchange::serve(worker, request, peer).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(gateway.settings.timeouts.idle)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let mut ending = gateway.ending.subscribe();
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        _ = ending.wait_for(|ending| *ending) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let served = match gateway.settings.server_tls.clone() {
+        None => match is_http2(&stream, gateway.settings.timeouts.idle).await {
+            Ok(true) => speak_http2(&worker, stream, peer).await,
+            Ok(false) => speak_http1(&worker, stream, peer).await,
+            Err(error) => Err(error.into()),
+        },
+        Some(tls) => {
+            let accepting = TlsAcceptor::from(tls).accept(stream);
+            match tokio::time::timeout(gateway.settings.timeouts.idle, accepting).await {
+                Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                    speak_http2(&worker, stream, peer).await
+                }
+                Ok(Ok(stream)) => speak_http1(&worker, stream, peer).await,
+                Ok(Err(error)) => Err(error.into()),
+                Err(elapsed) => Err(elapsed.into()),
+            }
         }
     };
     if let Err(error) = served {
         tracing::debug!(%peer, %error, "a connection ended");
+    }
+}
+
+type Served = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// Whether a connection without TLS begins as HTTP/2 does (RFC 9113 section 3.4). No request of
+/// HTTP/1.1 has a method that begins so.
+async fn is_http2(stream: &TcpStream, time: Duration) -> io::Result<bool> {
+    const PREFACE: &[u8] = b"PRI ";
+    let mut first = [0; PREFACE.len()];
+    let peeked = tokio::time::timeout(time, stream.peek(&mut first)).await;
+    let count = peeked.map_err(|_| io::ErrorKind::TimedOut)??;
+    // A preface that comes in pieces is taken for HTTP/1.1, and refused.
+    Ok(first.get(..count) == Some(PREFACE))
+}
+
+/// Serves the requests of one connection, after the guard has seen their heads.
+async fn speak_http1(
+    worker: &Rc<Worker>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    peer: IpAddr,
+) -> Served {
+    let gateway = &worker.gateway;
+    let guard = Guard::new(stream, GuardOptions::default());
+    let watch = guard.watch();
+    let answered = Rc::new(Cell::new(0));
+    let service = service_fn(|request| {
+        let (worker, answered) = (Rc::clone(worker), Rc::clone(&answered));
+        async move {
+            let response = exchange::serve(worker, request, peer).await;
+            answered.set(answered.get() + 1);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(gateway.settings.timeouts.idle)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(guard), service);
+    let mut ending = gateway.ending.subscribe();
+    let served = tokio::select! {
+        served = std::pin::Pin::new(&mut connection) => served,
+        _ = ending.wait_for(|ending| *ending) => {
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            std::pin::Pin::new(&mut connection).await
+        }
+    };
+    let Some(violation) = watch.violation() else {
+        return Ok(served?);
+    };
+    tracing::info!(%peer, violation = violation.as_str(), "refused a request: {violation}");
+    if watch.may_refuse(answered.get()) {
+        let stream = connection.into_parts().io.into_inner().into_inner();
+        let refusing = refuse(stream, &violation);
+        tokio::time::timeout(LINGER, refusing).await??;
+    }
+    Ok(())
+}
+
+/// Tells the client what was wrong, and waits until it has read that: a connection that is closed
+/// while bytes are unread is reset, and the answer lost.
+async fn refuse(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    violation: &Violation,
+) -> io::Result<()> {
+    stream.write_all(&refusal(violation)).await?;
+    stream.shutdown().await?;
+    let mut rest = [0; 4_096];
+    let mut left = MAX_REST;
+    while left > 0 {
+        match stream.read(&mut rest).await? {
+            0 => break,
+            n => left = left.saturating_sub(n),
+        }
+    }
+    Ok(())
+}
+
+async fn speak_http2(
+    worker: &Rc<Worker>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    peer: IpAddr,
+) -> Served {
+    let gateway = &worker.gateway;
+    let service = service_fn(|request| {
+        let worker = Rc::clone(worker);
+        async move { Ok::<_, Infallible>(exchange::serve(worker, request, peer).await) }
+    });
+    let mut connection = http2::Builder::new(Here)
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(gateway.settings.timeouts.idle))
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
+        .serve_connection(TokioIo::new(stream), service);
+    let mut ending = gateway.ending.subscribe();
+    tokio::select! {
+        served = std::pin::Pin::new(&mut connection) => served?,
+        _ = ending.wait_for(|ending| *ending) => {
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            std::pin::Pin::new(&mut connection).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs what a connection needs on the worker that accepted it.
+#[derive(Clone, Copy, Debug)]
+struct Here;
+
+impl<F: Future + 'static> Executor<F> for Here {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
     }
 }
 

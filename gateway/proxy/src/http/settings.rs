@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,10 @@ pub struct HttpSettings {
     pub session_ttl: Duration,
     /// How long anything may take.
     pub timeouts: Timeouts,
+    /// What to speak TLS with to clients; `None` is plain HTTP.
+    pub server_tls: Option<Arc<rustls::ServerConfig>>,
+    /// What to speak TLS with to the upstream.
+    pub client_tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 /// How long a peer may take.
@@ -66,23 +71,34 @@ impl Default for Timeouts {
 /// A server to send to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
-    /// Host name or address, without brackets.
-    pub(crate) host: Arc<str>,
-    pub(crate) port: u16,
+    pub(crate) place: Place,
     /// As sent in `Host`.
     pub(crate) authority: HeaderValue,
     /// Path and query, as sent.
     pub(crate) target: Uri,
 }
 
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A name or an address without brackets, a port, and whether TLS is spoken.
+    Host {
+        host: Arc<str>,
+        port: u16,
+        is_tls: bool,
+    },
+    /// A Unix domain socket.
+    Socket(Arc<Path>),
+}
+
 /// Why a URL cannot be an upstream.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
     /// Not a URL.
-    #[error("`{0}` is not a URL; write http://host:port/path")]
+    #[error("`{0}` is not a URL; write https://host:port/path")]
     NotAUrl(String),
     /// A scheme that is not spoken.
-    #[error("the scheme `{0}` is not spoken here; write http://host:port/path")]
+    #[error("the scheme `{0}` is not spoken here; write http:// or https://")]
     Scheme(String),
     /// A user name or password.
     #[error("credentials do not belong in the URL of an upstream")]
@@ -94,14 +110,16 @@ impl Upstream {
     ///
     /// # Errors
     ///
-    /// When it is not an absolute `http` URL without credentials.
+    /// When it is not an absolute `http` or `https` URL without credentials.
     pub fn parse(url: &str) -> Result<Self, UpstreamError> {
         let not = || UpstreamError::NotAUrl(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| not())?;
         let scheme = uri.scheme_str().ok_or_else(not)?;
-        if scheme != "http" {
-            return Err(UpstreamError::Scheme(scheme.to_owned()));
-        }
+        let is_tls = match scheme {
+            "http" => false,
+            "https" => true,
+            other => return Err(UpstreamError::Scheme(other.to_owned())),
+        };
         let authority = uri.authority().ok_or_else(not)?;
         if authority.as_str().contains('@') {
             return Err(UpstreamError::Credentials);
@@ -113,11 +131,37 @@ impl Upstream {
         }
         let target = uri.path_and_query().map_or("/", |path| path.as_str());
         Ok(Self {
-            host: host.into(),
-            port: authority.port_u16().unwrap_or(80),
+            place: Place::Host {
+                host: host.into(),
+                port: authority
+                    .port_u16()
+                    .unwrap_or(if is_tls { 443 } else { 80 }),
+                is_tls,
+            },
             authority: HeaderValue::from_str(authority.as_str()).map_err(|_| not())?,
             target: target.parse().map_err(|_| not())?,
         })
+    }
+
+    /// The server behind a Unix domain socket, asked for `path`.
+    ///
+    /// # Errors
+    ///
+    /// When `path` is not an absolute path of a URL.
+    pub fn socket(socket: &Path, path: &str) -> Result<Self, UpstreamError> {
+        let target = path.parse();
+        Ok(Self {
+            place: Place::Socket(socket.into()),
+            authority: HeaderValue::from_static("localhost"),
+            target: target.map_err(|_| UpstreamError::NotAUrl(path.to_owned()))?,
+        })
+    }
+
+    const fn scheme(&self) -> &'static str {
+        match self.place {
+            Place::Host { is_tls: true, .. } => "https",
+            _ => "http",
+        }
     }
 
     /// The path, without the query.
@@ -128,7 +172,8 @@ impl Upstream {
 
     /// The path and query that `reference` names, if it stays on this server.
     pub(crate) fn resolve(&self, reference: &str) -> Option<Uri> {
-        let base = format!("http://{}{}", self.authority.to_str().ok()?, self.target);
+        let authority = self.authority.to_str().ok()?;
+        let base = format!("{}://{authority}{}", self.scheme(), self.target);
         let base = url::Url::parse(&base).ok()?;
         let there = base.join(reference).ok()?;
         if there.origin() != base.origin() || there.fragment().is_some() {
@@ -143,8 +188,11 @@ impl Upstream {
     /// The URL without its query, which may hold a secret.
     #[must_use]
     pub fn display(&self) -> String {
+        if let Place::Socket(socket) = &self.place {
+            return format!("unix:{}", socket.display());
+        }
         let authority = self.authority.to_str().unwrap_or_default();
-        format!("http://{authority}{}", self.target.path())
+        format!("{}://{authority}{}", self.scheme(), self.target.path())
     }
 }
 
@@ -155,11 +203,20 @@ mod tests {
     #[test]
     fn an_upstream_is_an_absolute_http_url_without_credentials() {
         let upstream = Upstream::parse("http://127.0.0.1:4101/mcp?key=1").unwrap();
-        assert_eq!((&*upstream.host, upstream.port), ("127.0.0.1", 4101));
+        let host = |host: &str, port, is_tls| Place::Host {
+            host: host.into(),
+            port,
+            is_tls,
+        };
+        assert_eq!(upstream.place, host("127.0.0.1", 4101, false));
         assert_eq!(upstream.path(), "/mcp");
         assert_eq!(upstream.display(), "http://127.0.0.1:4101/mcp");
         let upstream = Upstream::parse("http://[::1]/").unwrap();
-        assert_eq!((&*upstream.host, upstream.port), ("::1", 80));
+        assert_eq!(upstream.place, host("::1", 80, false));
+        let upstream = Upstream::parse("https://a.example/mcp").unwrap();
+        assert_eq!(upstream.place, host("a.example", 443, true));
+        assert_eq!(upstream.display(), "https://a.example/mcp");
+        let upstream = Upstream::parse("http://[::1]/").unwrap();
         assert_eq!(upstream.path(), "/");
         let upstream = Upstream::parse("http://a.example:1/sse").unwrap();
         let resolved = |reference| upstream.resolve(reference).map(|uri| uri.to_string());
