@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use mcpf_config::{Checked, Environment, Flags, LogFormat, LogLevel, Request};
+use mcpf_config::{Checked, Environment, Flags, LogFormat, LogLevel, PolicySource, Request};
+use mcpf_model::Principal;
 use mcpf_pipeline::Generation;
+use mcpf_proxy::DenyAs;
 use mcpf_rules::Rule;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -145,4 +147,32 @@ pub(crate) fn run_id() -> Arc<str> {
 /// This program's own path.
 pub(crate) fn this_program() -> anyhow::Result<PathBuf> {
     std::env::current_exe().context("cannot tell where this program is")
+}
+
+/// What the policy is called, for people.
+pub(crate) fn policy_name(config: &Checked) -> String {
+    match &config.policy {
+        PolicySource::Builtin(builtin) => builtin.as_str().to_owned(),
+        PolicySource::File(path) => path.display().to_string(),
+        PolicySource::Inline => "inline".to_owned(),
+    }
+}
+
+/// Who calls, as far as the operator says.
+pub(crate) fn principal(config: &Checked) -> Principal {
+    match &config.agent {
+        Some(agent) => Principal {
+            agent: agent.as_str().into(),
+            asserted_by_operator: true,
+        },
+        None => Principal::anonymous(),
+    }
+}
+
+/// How a refused `tools/call` is answered.
+pub(crate) const fn deny_as(config: &Checked) -> DenyAs {
+    match config.deny_as {
+        mcpf_config::DenyAs::Result => DenyAs::Result,
+        mcpf_config::DenyAs::Error => DenyAs::Error,
+    }
 }

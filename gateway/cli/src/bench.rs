@@ -1,5 +1,7 @@
 //! `bench`: what the firewall costs on this machine.
 
+mod http;
+
 use std::ffi::OsString;
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
@@ -17,6 +19,9 @@ use crate::{assemble, print};
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     if args.echo {
         return echo();
+    }
+    if args.load.http || args.load.serve.is_some() {
+        return http::run(args);
     }
     let mut rows = engine(args)?;
     if !args.engine_only {

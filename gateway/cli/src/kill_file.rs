@@ -16,7 +16,7 @@ pub(crate) fn watch(file: PathBuf, shared: &Arc<Shared>, log: Arc<Log>) -> std::
     let mut was = exists(&file);
     shared.kill.set_by_file(was);
     if was {
-        record(&log, true, began);
+        record(&log, true, "file", began);
     }
     let shared = Arc::downgrade(shared);
     std::thread::Builder::new()
@@ -27,7 +27,7 @@ pub(crate) fn watch(file: PathBuf, shared: &Arc<Shared>, log: Arc<Log>) -> std::
                 shared.kill.set_by_file(is);
                 if is != was {
                     tracing::warn!(on = is, file = %file.display(), "kill switch");
-                    record(&log, is, began);
+                    record(&log, is, "file", began);
                     was = is;
                 }
                 drop(shared);
@@ -37,14 +37,15 @@ pub(crate) fn watch(file: PathBuf, shared: &Arc<Shared>, log: Arc<Log>) -> std::
     Ok(())
 }
 
-fn record(log: &Log, on: bool, began: Instant) {
+/// Records that the switch was turned, by a file or a signal.
+pub(crate) fn record(log: &Log, on: bool, by: &'static str, began: Instant) {
     let event = Event {
         time: SystemTime::now(),
         monotonic_ns: u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX),
         name: "kill_switch",
         detail: vec![
             ("state", if on { "on" } else { "off" }.into()),
-            ("by", "file".into()),
+            ("by", by.into()),
         ],
     };
     if let Err(error) = log.append_event(event) {

@@ -11,9 +11,11 @@ mod check;
 mod demo;
 mod init;
 mod kill_file;
+mod log;
 mod peer;
 mod policy;
 mod print;
+mod proxy;
 mod wrap;
 
 use std::process::ExitCode;
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Wrap(args) => wrap::run(&args),
+        Command::Proxy(args) => proxy::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Policy { command } => policy::run(&command),
