@@ -66,6 +66,22 @@ impl Log {
             .map(|seq| Ticket { seq })
     }
 
+    /// The same, but a writer that sleeps is not woken: whoever appends several entries in a row
+    /// calls [`Self::nudge`] once behind them.
+    ///
+    /// # Errors
+    /// As for [`Self::append`].
+    pub fn append_quietly(&self, entry: Entry) -> Result<Ticket, AppendError> {
+        self.queue
+            .push_quietly(Item::Decision(entry))
+            .map(|seq| Ticket { seq })
+    }
+
+    /// Wakes the writer if entries wait that it does not know of. Costs nothing otherwise.
+    pub fn nudge(&self) {
+        self.queue.nudge();
+    }
+
     /// Puts an event of the gateway's own into the queue.
     ///
     /// # Errors

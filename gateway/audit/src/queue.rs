@@ -54,6 +54,9 @@ pub(crate) struct Queue {
     writer: OnceLock<Thread>,
 }
 
+/// Items that may wait before a writer that nobody nudged is woken all the same.
+const UNNUDGED: u64 = 64;
+
 impl Queue {
     /// A queue of `records` items (rounded up to a power of two) and `max_bytes` bytes whose first
     /// number is `first`.
@@ -73,8 +76,28 @@ impl Queue {
         }
     }
 
-    /// Puts an item in and gives its number.
+    /// Puts an item in, wakes the writer if it sleeps, and gives the item's number.
     pub(crate) fn push(&self, item: Item) -> Result<u64, AppendError> {
+        let seq = self.push_quietly(item)?;
+        self.nudge();
+        Ok(seq)
+    }
+
+    /// Wakes the writer if it sleeps though items wait.
+    pub(crate) fn nudge(&self) {
+        // Pairs with the fence in `sleep`: either the writer sees the claim, or we see it idle.
+        fence(Ordering::SeqCst);
+        if self.idle.load(Ordering::Relaxed)
+            && self.depth() > 0
+            && self.idle.swap(false, Ordering::Relaxed)
+        {
+            self.rouse();
+        }
+    }
+
+    /// Puts an item in and gives its number. The writer is only woken when many items wait: the
+    /// caller is to [`nudge`](Self::nudge) it.
+    pub(crate) fn push_quietly(&self, item: Item) -> Result<u64, AppendError> {
         let weight = item.weight();
         if self
             .bytes
@@ -98,11 +121,7 @@ impl Queue {
         if let Some(slot) = self.slot(seq) {
             slot.store(Some(Box::new(item)));
         }
-        // Pairs with the fence in `sleep`: either the writer sees the claim, or we see it idle.
-        fence(Ordering::SeqCst);
-        if waiting == self.rouse_at
-            || self.idle.load(Ordering::Relaxed) && self.idle.swap(false, Ordering::Relaxed)
-        {
+        if waiting == self.rouse_at || waiting == UNNUDGED {
             self.rouse();
         }
         Ok(seq)

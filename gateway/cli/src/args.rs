@@ -388,7 +388,7 @@ pub(crate) struct LoadArgs {
     /// The process of that gateway, for CPU time and memory; its children count too
     #[arg(long, value_name = "PID", requires = "url")]
     pub(crate) pid: Option<u32>,
-    /// The server behind the gateway, if it runs already [default: a built-in one, which is also `--serve`]
+    /// The server behind the gateway, if it runs already [default: a built-in one]
     #[arg(long, value_name = "URL", requires = "http")]
     pub(crate) upstream: Option<Endpoint>,
     /// A header of each request, such as `Authorization: Bearer abc`; may be given several times

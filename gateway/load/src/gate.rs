@@ -191,6 +191,16 @@ impl Gate {
             .map(Self)
     }
 
+    /// Whether a bound compares with such a target, so that it has to be measured too.
+    #[must_use]
+    pub fn compares_with(&self, kind: Kind) -> bool {
+        self.0.iter().any(|bound| match bound.figure {
+            Figure::Of(_) => false,
+            Figure::Added(_) => kind == Kind::Direct,
+            Figure::Ratio(_, with) => with == kind,
+        })
+    }
+
     /// The bounds that the gateway's rows of `report` do not keep.
     ///
     /// # Errors
@@ -417,6 +427,14 @@ mod tests {
             broken[0].to_string(),
             "p50 <= 1 is broken at 1024 B, closed loop: nothing was answered"
         );
+    }
+
+    #[test]
+    fn what_it_compares_with_is_known_beforehand() {
+        let gate = Gate::from_toml(r#"bounds = ["added_p50 <= 1", "errors == 0"]"#).unwrap();
+        assert!(gate.compares_with(Kind::Direct) && !gate.compares_with(Kind::Nginx));
+        let gate = Gate::from_toml(r#"bounds = ["cpu_vs_nginx <= 1"]"#).unwrap();
+        assert!(gate.compares_with(Kind::Nginx) && !gate.compares_with(Kind::Direct));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::io::{self, Read as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use crate::stop::Stop;
 #[derive(Debug)]
 pub struct Service {
     child: Child,
+    log: PathBuf,
 }
 
 /// Why a server is not there.
@@ -77,7 +79,7 @@ impl Service {
     pub fn start(
         mut command: Command,
         address: SocketAddr,
-        log: &std::path::Path,
+        log: &Path,
         stop: &Stop,
     ) -> Result<Self, ServiceError> {
         let program = command.get_program().to_string_lossy().into_owned();
@@ -93,7 +95,10 @@ impl Service {
             .stderr(said)
             .spawn()
             .map_err(cannot)?;
-        let mut service = Self { child };
+        let mut service = Self {
+            child,
+            log: log.to_owned(),
+        };
         let begin = Instant::now();
         loop {
             if let Some(status) = service.child.try_wait().map_err(cannot)? {
@@ -121,6 +126,12 @@ impl Service {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The end of what it has written on standard error so far.
+    #[must_use]
+    pub fn said(&self) -> String {
+        last_words(&self.log)
     }
 }
 
@@ -150,7 +161,7 @@ pub fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }
 
-fn last_words(log: &std::path::Path) -> String {
+fn last_words(log: &Path) -> String {
     let mut bytes = Vec::new();
     let read = std::fs::File::open(log).and_then(|mut file| file.read_to_end(&mut bytes));
     if read.is_err() {
@@ -165,7 +176,7 @@ fn last_words(log: &std::path::Path) -> String {
 mod tests {
     use super::*;
 
-    fn log(name: &str) -> std::path::PathBuf {
+    fn log(name: &str) -> PathBuf {
         std::env::temp_dir().join(format!("mcpf-load-{name}-{}", std::process::id()))
     }
 
@@ -192,6 +203,7 @@ mod tests {
         let log = log("ended");
         let address = listener.local_addr().unwrap();
         let service = Service::start(command, address, &log, &Stop::default()).unwrap();
+        assert_eq!(service.said(), "");
         std::fs::remove_file(log).unwrap();
         let pid = Pid::from_child(&service.child);
         drop(service);

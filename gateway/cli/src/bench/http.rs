@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use mcpf_load::{
     Broken, Campaign, Endpoint, Gate, Kind, Pace, Progress, Report, Service, Stop, Target,
     Upstream, free_address, nginx,
@@ -31,15 +31,26 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         print::note("mcp-firewall: this is a debug build; its figures say little");
     }
     let gate = load.gate.as_deref().map(Gate::load).transpose()?;
+    // Said now, not after minutes of measuring.
+    if !load.nginx
+        && gate
+            .as_ref()
+            .is_some_and(|gate| gate.compares_with(Kind::Nginx))
+    {
+        bail!("the gate compares with nginx, which is not measured: add --nginx");
+    }
     let stage = Stage::set(args, &stop)?;
     let campaign = campaign(load);
     let rows = campaign.run(&stage.targets, &stop, &mut progress);
     clear_progress();
+    if rows.is_err() {
+        stage.tell_last_words();
+    }
+    drop(stage);
     let report = Report {
         rows: rows?,
         campaign,
     };
-    drop(stage);
     let broken = gate.map(|gate| gate.check(&report)).transpose();
     if args.json {
         print::line(
@@ -93,8 +104,8 @@ fn with_gate(mut report: Value, broken: Option<&[Broken]>) -> Value {
 /// and the directory goes last.
 struct Stage {
     targets: Vec<Target>,
-    _gateway: Option<Service>,
-    _nginx: Option<Service>,
+    gateway: Option<Service>,
+    nginx: Option<Service>,
     _upstream: Option<Upstream>,
     _scratch: Scratch,
 }
@@ -131,11 +142,21 @@ impl Stage {
         }
         Ok(Self {
             targets,
-            _gateway: gateway,
-            _nginx: nginx,
+            gateway,
+            nginx,
             _upstream: upstream,
             _scratch: scratch,
         })
+    }
+
+    /// What the gateways wrote on standard error: it may say why they cannot be measured.
+    fn tell_last_words(&self) {
+        for service in self.gateway.iter().chain(&self.nginx) {
+            let said = service.said();
+            if !said.is_empty() {
+                print::note(&said);
+            }
+        }
     }
 }
 

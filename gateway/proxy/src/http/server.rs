@@ -317,7 +317,10 @@ fn work(
     listener: std::net::TcpListener,
     number: usize,
 ) -> Result<(), ServeError> {
+    let log = Arc::clone(&gateway.log);
     let runtime = tokio::runtime::Builder::new_current_thread()
+        // Whatever the worker has recorded since it last slept is one group to the writer.
+        .on_thread_park(move || log.nudge())
         .enable_all()
         .build()
         .map_err(ServeError::Worker)?;
