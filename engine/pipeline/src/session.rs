@@ -90,6 +90,17 @@ impl Session {
         self.in_flight_mut(direction).approve(id);
     }
 
+    /// Ids of the requests of `direction` that await an answer.
+    #[must_use]
+    pub fn waiting(&self, direction: Direction) -> Vec<RequestId> {
+        let flight = self.in_flight(direction);
+        let waiting = flight
+            .map
+            .iter()
+            .filter(|(_, p)| p.state != State::Cancelled);
+        waiting.map(|(id, _)| id.clone()).collect()
+    }
+
     /// From now on `memory` is what this session remembers.
     pub fn remember_in(&mut self, memory: Memory) {
         self.memory = memory;

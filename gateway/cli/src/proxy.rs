@@ -94,7 +94,7 @@ fn settings(config: &Checked) -> anyhow::Result<HttpSettings> {
         Some((certificate, key)) => Some(mcpf_proxy::server_tls(certificate, key)?),
         None => None,
     };
-    let client_tls = if upstream.display().starts_with("https:") {
+    let client_tls = if upstream.is_tls() {
         Some(mcpf_proxy::client_tls(http.upstream_ca.as_deref())?)
     } else {
         None

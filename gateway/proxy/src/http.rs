@@ -24,6 +24,7 @@ mod server;
 mod settings;
 mod tide;
 mod tls;
+mod websocket;
 
 pub use management::manage;
 pub use metrics::Metrics;

@@ -23,6 +23,7 @@ use super::events::{Pump, Stream, event_of};
 use super::gate::{self, Asked, Head};
 use super::inspect::{Decided, Fate, Own, Passing, Worker};
 use super::pool::Line;
+use super::websocket::{self, Upgrade};
 use crate::respond::OVERLOADED;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -37,10 +38,11 @@ pub(crate) async fn serve(
     worker: Rc<Worker>,
     request: Request<Incoming>,
     peer: IpAddr,
+    upgrade: Option<&Upgrade>,
 ) -> Response<Out> {
     let gateway = Arc::clone(&worker.gateway);
     let (number, before) = (worker.number, gateway.now());
-    let response = serve_one(worker, request, peer).await;
+    let response = serve_one(worker, request, peer, upgrade).await;
     if let Some(meter) = gateway.meter(number) {
         let spent = gateway.now().0.saturating_sub(before.0);
         meter.responded(response.status(), spent);
@@ -48,7 +50,12 @@ pub(crate) async fn serve(
     response
 }
 
-async fn serve_one(worker: Rc<Worker>, request: Request<Incoming>, peer: IpAddr) -> Response<Out> {
+async fn serve_one(
+    worker: Rc<Worker>,
+    request: Request<Incoming>,
+    peer: IpAddr,
+    upgrade: Option<&Upgrade>,
+) -> Response<Out> {
     let (parts, incoming) = request.into_parts();
     let head = match gate::check(&parts, &worker.gateway.settings) {
         Ok(head) => head,
@@ -60,6 +67,16 @@ async fn serve_one(worker: Rc<Worker>, request: Request<Incoming>, peer: IpAddr)
     let origin = head.origin.clone();
     let mut response = match head.asked {
         Asked::Preflight => answer::preflight(),
+        Asked::Get if websocket::is_asked(&parts.headers) => {
+            match Exchange::begin(worker, head, peer) {
+                Ok(exchange) => websocket::upgrade(exchange, &parts.headers, upgrade).await,
+                Err(response) => response,
+            }
+        }
+        _ if worker.gateway.settings.upstream.is_websocket => {
+            let text = "the server behind this gateway speaks WebSocket, not HTTP";
+            answer::Refusal::new(StatusCode::BAD_REQUEST, text).response()
+        }
         Asked::Post => match read(&worker, incoming).await {
             Ok(frame) => match Exchange::begin(worker, head, peer) {
                 Ok(exchange) => {

@@ -170,7 +170,9 @@ fn host(parts: &Parts, settings: &HttpSettings) -> Result<(), Refusal> {
     if let (Some(field), Some(authority)) = (field, authority)
         && !field.eq_ignore_ascii_case(authority)
     {
-        return Err(bad("`Host` and the request's target name different hosts".to_owned()));
+        return Err(bad(
+            "`Host` and the request's target name different hosts".to_owned()
+        ));
     }
     let text = field.or(authority).unwrap_or_default();
     let Some(name) = host_name(text) else {

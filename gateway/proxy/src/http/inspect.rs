@@ -346,7 +346,10 @@ impl Worker {
             meter.decided(facts.direction, facts.verdict, &facts.findings, spent);
         }
         let entry = entry(generation, session, facts, before, spent);
-        self.gateway.log.append_quietly(entry).map(|ticket| ticket.seq)
+        self.gateway
+            .log
+            .append_quietly(entry)
+            .map(|ticket| ticket.seq)
     }
 
     /// No record, no action: the sender is told instead, or whoever waits for the answer.

@@ -17,6 +17,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::settings::{HttpSettings, Place, Upstream};
 
@@ -103,16 +104,25 @@ impl Pool {
     }
 
     async fn open(&self) -> Result<Line, Unreached> {
-        tokio::time::timeout(self.connect, self.connect())
+        match self.connect().await? {
+            Stream::Plain(stream) => handshake(stream).await,
+            Stream::Tls(stream) => handshake(stream).await,
+            Stream::Socket(stream) => handshake(stream).await,
+        }
+    }
+
+    /// A new connection to the server.
+    pub(crate) async fn connect(&self) -> Result<Stream, Unreached> {
+        tokio::time::timeout(self.connect, self.dial())
             .await
             .map_err(|_| Unreached::ConnectTimeout)?
     }
 
-    async fn connect(&self) -> Result<Line, Unreached> {
+    async fn dial(&self) -> Result<Stream, Unreached> {
         let (host, port, is_tls) = match &self.upstream.place {
             Place::Socket(path) => {
                 let stream = UnixStream::connect(path).await;
-                return handshake(stream.map_err(Unreached::Connect)?).await;
+                return Ok(Stream::Socket(stream.map_err(Unreached::Connect)?));
             }
             Place::Host { host, port, is_tls } => (host, *port, *is_tls),
         };
@@ -120,7 +130,7 @@ impl Pool {
         let stream = stream.map_err(Unreached::Connect)?;
         stream.set_nodelay(true).map_err(Unreached::Connect)?;
         if !is_tls {
-            return handshake(stream).await;
+            return Ok(Stream::Plain(stream));
         }
         let tls = self.tls.as_ref().ok_or(Unreached::NoTls)?;
         let name = ServerName::try_from(&**host).map_err(|_| Unreached::NoTls)?;
@@ -128,8 +138,15 @@ impl Pool {
             .connect(name.to_owned(), stream)
             .await
             .map_err(Unreached::Connect)?;
-        handshake(stream).await
+        Ok(Stream::Tls(Box::new(stream)))
     }
+}
+
+/// A connection to the server.
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    Socket(UnixStream),
 }
 
 async fn handshake(

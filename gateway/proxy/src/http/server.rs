@@ -34,6 +34,7 @@ use super::inspect::Worker;
 use super::metrics::Meter;
 use super::settings::HttpSettings;
 use super::tide::Tide;
+use super::websocket::Upgrade;
 use crate::respond::DenyAs;
 
 /// Connections that the system may hold for a listener.
@@ -437,13 +438,22 @@ async fn speak_http1(
     peer: IpAddr,
 ) -> Served {
     let gateway = &worker.gateway;
-    let guard = Guard::new(stream, GuardOptions::default());
+    let options = GuardOptions {
+        allow_websocket: true,
+        ..GuardOptions::default()
+    };
+    let guard = Guard::new(stream, options);
     let watch = guard.watch();
+    let upgrade = Upgrade {
+        watch: watch.clone(),
+        joined: Rc::default(),
+    };
     let answered = Rc::new(Cell::new(0));
     let service = service_fn(|request| {
         let (worker, answered) = (Rc::clone(worker), Rc::clone(&answered));
+        let upgrade = upgrade.clone();
         async move {
-            let response = exchange::serve(worker, request, peer).await;
+            let response = exchange::serve(worker, request, peer, Some(&upgrade)).await;
             answered.set(answered.get() + 1);
             Ok::<_, Infallible>(response)
         }
@@ -462,7 +472,16 @@ async fn speak_http1(
         }
     };
     let Some(violation) = watch.violation() else {
-        return Ok(served?);
+        served?;
+        let joined = upgrade.joined.borrow_mut().take();
+        if let Some(joined) = joined {
+            let stream = connection.into_parts().io.into_inner();
+            tokio::select! {
+                () = joined.run(stream) => {}
+                _ = ending.wait_for(|ending| *ending) => {}
+            }
+        }
+        return Ok(());
     };
     tracing::info!(%peer, violation = violation.as_str(), "refused a request: {violation}");
     if watch.may_refuse(answered.get()) {
@@ -500,7 +519,7 @@ async fn speak_http2(
     let gateway = &worker.gateway;
     let service = service_fn(|request| {
         let worker = Rc::clone(worker);
-        async move { Ok::<_, Infallible>(exchange::serve(worker, request, peer).await) }
+        async move { Ok::<_, Infallible>(exchange::serve(worker, request, peer, None).await) }
     });
     let mut connection = http2::Builder::new(Here)
         .timer(TokioTimer::new())

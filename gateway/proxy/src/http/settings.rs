@@ -72,6 +72,8 @@ impl Default for Timeouts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     pub(crate) place: Place,
+    /// Whether messages go through a WebSocket.
+    pub(crate) is_websocket: bool,
     /// As sent in `Host`.
     pub(crate) authority: HeaderValue,
     /// Path and query, as sent.
@@ -98,7 +100,7 @@ pub enum UpstreamError {
     #[error("`{0}` is not a URL; write https://host:port/path")]
     NotAUrl(String),
     /// A scheme that is not spoken.
-    #[error("the scheme `{0}` is not spoken here; write http:// or https://")]
+    #[error("the scheme `{0}` is not spoken here; write http://, https://, ws:// or wss://")]
     Scheme(String),
     /// A user name or password.
     #[error("credentials do not belong in the URL of an upstream")]
@@ -110,14 +112,16 @@ impl Upstream {
     ///
     /// # Errors
     ///
-    /// When it is not an absolute `http` or `https` URL without credentials.
+    /// When it is not an absolute `http`, `https`, `ws` or `wss` URL without credentials.
     pub fn parse(url: &str) -> Result<Self, UpstreamError> {
         let not = || UpstreamError::NotAUrl(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| not())?;
         let scheme = uri.scheme_str().ok_or_else(not)?;
-        let is_tls = match scheme {
-            "http" => false,
-            "https" => true,
+        let (is_tls, is_websocket) = match scheme {
+            "http" => (false, false),
+            "https" => (true, false),
+            "ws" => (false, true),
+            "wss" => (true, true),
             other => return Err(UpstreamError::Scheme(other.to_owned())),
         };
         let authority = uri.authority().ok_or_else(not)?;
@@ -138,6 +142,7 @@ impl Upstream {
                     .unwrap_or(if is_tls { 443 } else { 80 }),
                 is_tls,
             },
+            is_websocket,
             authority: HeaderValue::from_str(authority.as_str()).map_err(|_| not())?,
             target: target.parse().map_err(|_| not())?,
         })
@@ -152,16 +157,25 @@ impl Upstream {
         let target = path.parse();
         Ok(Self {
             place: Place::Socket(socket.into()),
+            is_websocket: false,
             authority: HeaderValue::from_static("localhost"),
             target: target.map_err(|_| UpstreamError::NotAUrl(path.to_owned()))?,
         })
     }
 
     const fn scheme(&self) -> &'static str {
-        match self.place {
-            Place::Host { is_tls: true, .. } => "https",
-            _ => "http",
+        match (&self.place, self.is_websocket) {
+            (Place::Host { is_tls: true, .. }, false) => "https",
+            (Place::Host { is_tls: true, .. }, true) => "wss",
+            (_, true) => "ws",
+            (_, false) => "http",
         }
+    }
+
+    /// Whether TLS is spoken with the server.
+    #[must_use]
+    pub const fn is_tls(&self) -> bool {
+        matches!(self.place, Place::Host { is_tls: true, .. })
     }
 
     /// The path, without the query.
