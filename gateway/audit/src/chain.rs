@@ -43,6 +43,11 @@ impl Chain {
         self.next.seq
     }
 
+    /// Whether each record has a signature of its own.
+    pub(crate) fn signs_every(&self) -> bool {
+        self.sign == Sign::Every
+    }
+
     /// The last record's hash.
     pub(crate) const fn head(&self) -> Hash {
         self.head
@@ -66,6 +71,14 @@ impl Chain {
         self.open = true;
         if self.sign == Sign::Every {
             self.seal(out);
+        }
+    }
+
+    /// Ends the last record in `out` without a signature: its group goes on.
+    pub(crate) fn pause(&mut self, out: &mut Vec<u8>) {
+        if self.open {
+            out.extend_from_slice(b"}\n");
+            self.open = false;
         }
     }
 

@@ -143,6 +143,11 @@ pub(crate) fn recovery(
     }
 }
 
+/// A `seal` record: it carries the signature over the records before it.
+pub(crate) fn seal(out: &mut Vec<u8>, place: Place, time: SystemTime) {
+    begin(out, place, "seal", time);
+}
+
 /// A `stop` record: the last of a run that was closed.
 pub(crate) fn stop(out: &mut Vec<u8>, place: Place, time: SystemTime, decisions: u64) {
     let mut object = begin(out, place, "stop", time);

@@ -111,6 +111,7 @@ impl Log {
             buffer,
             decisions: 0,
             since_look: 0,
+            unsigned: None,
         };
         let log = Self::start(writer, path).map_err(OpenError::Thread)?;
         Ok((log, recovery))

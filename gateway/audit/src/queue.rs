@@ -228,8 +228,8 @@ impl Queue {
         head & CLOSED != 0 && head & COUNT == self.tail.load(Ordering::Relaxed)
     }
 
-    /// Waits until there is something to do. Writer only.
-    pub(crate) fn sleep(&self) {
+    /// Waits until there is something to do, or `time` is over. Writer only.
+    pub(crate) fn sleep(&self, time: Option<Duration>) {
         self.idle.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let head = self.head.load(Ordering::Acquire);
@@ -237,7 +237,10 @@ impl Queue {
             // Someone is between claiming a number and filling its slot.
             std::thread::yield_now();
         } else if head & (CLOSED | FAILED) == 0 {
-            std::thread::park();
+            match time {
+                Some(time) => std::thread::park_timeout(time),
+                None => std::thread::park(),
+            }
         }
         self.idle.store(false, Ordering::Relaxed);
     }
@@ -342,7 +345,7 @@ mod tests {
                 let item = loop {
                     match queue.take() {
                         Some(item) => break item,
-                        None => queue.sleep(),
+                        None => queue.sleep(None),
                     }
                 };
                 let Item::Decision(entry) = *item else {

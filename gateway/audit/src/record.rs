@@ -236,12 +236,15 @@ pub struct Event {
 pub(crate) enum Item {
     Decision(Entry),
     Event(Event),
+    /// Nothing but a place for the signature over the records before it.
+    Seal,
 }
 
 impl Item {
     pub(crate) fn weight(&self) -> usize {
         match self {
             Self::Decision(entry) => entry.weight(),
+            Self::Seal => size_of::<Self>(),
             Self::Event(event) => {
                 size_of::<Self>()
                     + event

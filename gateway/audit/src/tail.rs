@@ -174,8 +174,12 @@ impl Shown {
 }
 
 fn show(line: &[u8], json: bool, out: &mut dyn Write) -> io::Result<()> {
+    const SEAL: &[u8] = b",\"type\":\"seal\",";
     let text = if json {
         visible(&String::from_utf8_lossy(line))
+    } else if line.windows(SEAL.len()).take(128).any(|w| w == SEAL) {
+        // It only carries a signature: nothing happened.
+        return Ok(());
     } else {
         human(line)
     };
@@ -213,6 +217,7 @@ fn sentence(record: &Record) -> String {
             number(record, "torn_bytes")
         ),
         "stop" => write!(line, " STOP   {} decisions", number(record, "decisions")),
+        "seal" => write!(line, " SEAL"),
         "event" => {
             let detail = record.get("detail").map_or(String::new(), Value::to_string);
             write!(line, " EVENT  {} {detail}", text(record, "event"))

@@ -182,7 +182,7 @@ impl<'a> Walk<'a> {
                 self.run_decisions += 1;
                 self.phase = Phase::Running;
             }
-            ("event", Phase::Running | Phase::Fresh) => self.phase = Phase::Running,
+            ("event" | "seal", Phase::Running | Phase::Fresh) => self.phase = Phase::Running,
             ("stop", Phase::Running | Phase::Fresh) => {
                 let found = fields.decisions.ok_or(Fault::NotARecord)?;
                 if found != self.run_decisions {

@@ -1,8 +1,8 @@
 //! The one thread that writes.
 //!
-//! Items leave the queue in order, become chained and signed lines, and go to the file a group at a
-//! time: one `write(2)` for records and signature together, then `fdatasync` when that was asked
-//! for. After the first error nothing is ever tried again: the file is sealed, the queue refuses
+//! Items leave the queue in order, become chained and signed lines, and go to the file as many at a
+//! time as wait: one `write(2)`, then `fdatasync` when that was asked for. With `flush` the signature
+//! follows within [`UNSIGNED`], since nothing waits for it; else it is part of the write. After the first error nothing is ever tried again: the file is sealed, the queue refuses
 //! everything, and `durable` stands where it stood.
 
 use crate::Durability;
@@ -14,12 +14,14 @@ use crate::record::Item;
 use rustix::io::Errno;
 use std::fs::File;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Bytes at which a group is written. One record more may stand behind them.
 const GROUP_BYTES: usize = 256 * 1024;
 /// Records at which a group is written.
 const GROUP_RECORDS: u32 = 1_024;
+/// How long records stay without a signature with [`Durability::Flush`].
+const UNSIGNED: Duration = Duration::from_millis(2);
 /// Bytes written between two looks at the free space.
 const SPACE_STEP: u64 = 1024 * 1024;
 
@@ -113,6 +115,8 @@ pub(crate) struct Writer {
     pub(crate) buffer: Vec<u8>,
     pub(crate) decisions: u64,
     pub(crate) since_look: u64,
+    /// Since when there are records without a signature.
+    pub(crate) unsigned: Option<Instant>,
 }
 
 impl Writer {
@@ -137,7 +141,9 @@ impl Writer {
                 if self.queue.is_finished() {
                     return self.stop();
                 }
-                self.queue.sleep();
+                if !self.wait() {
+                    continue;
+                }
                 if let Durability::Async { interval } = self.durability {
                     self.queue.gather(interval);
                 }
@@ -146,6 +152,38 @@ impl Writer {
             self.flush()?;
             (self.hook)();
         }
+    }
+
+    /// Sleeps until there are items. When the last records have gone without a signature for long
+    /// enough, an item is put in that takes one; then it says no.
+    fn wait(&self) -> bool {
+        let Some(since) = self.unsigned else {
+            self.queue.sleep(None);
+            return true;
+        };
+        let left = UNSIGNED.saturating_sub(since.elapsed());
+        if !left.is_zero() {
+            self.queue.sleep(Some(left));
+            return false;
+        }
+        // A full queue has items to take; a closed one is ended with a signature.
+        let _refused = self.queue.push_quietly(Item::Seal);
+        false
+    }
+
+    /// Whether what is in the buffer is to be signed now. To survive the program records need no
+    /// signature, and a signature takes longer than all else: with `flush` it follows a little later,
+    /// for all records of that time together.
+    fn signs(&mut self) -> bool {
+        if self.durability != Durability::Flush || self.chain.signs_every() {
+            return true;
+        }
+        let since = *self.unsigned.get_or_insert_with(Instant::now);
+        let due = since.elapsed() >= UNSIGNED;
+        if due {
+            self.unsigned = None;
+        }
+        due
     }
 
     /// Turns waiting items into a group; says whether there were any.
@@ -164,11 +202,21 @@ impl Writer {
                 Item::Event(event) => self.chain.push(&mut self.buffer, |out, place| {
                     encode::event(out, place, event);
                 }),
+                Item::Seal => self.chain.push(&mut self.buffer, |out, place| {
+                    encode::seal(out, place, SystemTime::now());
+                }),
             }
             records += 1;
         }
-        self.chain.seal(&mut self.buffer);
-        records > 0
+        if records == 0 {
+            return false;
+        }
+        if self.signs() {
+            self.chain.seal(&mut self.buffer);
+        } else {
+            self.chain.pause(&mut self.buffer);
+        }
+        true
     }
 
     fn flush(&mut self) -> Result<(), Failure> {
@@ -305,6 +353,7 @@ mod tests {
             buffer: Vec::new(),
             decisions: 0,
             since_look: SPACE_STEP,
+            unsigned: None,
         };
         Rig {
             log: Log::start(writer, "test".into()).unwrap(),
@@ -365,7 +414,7 @@ mod tests {
                 Ok(count)
             }
         });
-        let rig = rig(Durability::Flush, step, Ok(()), 1 << 30);
+        let rig = rig(Durability::Fsync, step, Ok(()), 1 << 30);
         let first = append(&rig);
         while !rig.log.is_recorded(first) {
             std::thread::yield_now();
@@ -431,7 +480,7 @@ mod tests {
     fn a_group_is_one_write() {
         let rig = rig(
             Durability::Async {
-                interval: std::time::Duration::from_secs(60),
+                interval: Duration::from_secs(60),
             },
             Box::new(Ok),
             Ok(()),

@@ -1,9 +1,9 @@
 //! What a record holds, and how it is spelt.
 
-use crate::common::{Scratch, entry, now, open, put, verify_file};
+use crate::common::{Scratch, entry, now, open, open_with, put, settings, verify_file};
 use mcpf_audit::{
-    Arguments, Ending, Event, FindingRecord, MAX_ARGUMENTS, MAX_FINDINGS, MAX_LINE, MAX_NAME,
-    ResultSummary,
+    Arguments, Durability, Ending, Event, FindingRecord, Location, MAX_ARGUMENTS, MAX_FINDINGS,
+    MAX_LINE, MAX_NAME, ResultSummary,
 };
 use mcpf_model::{
     Action, Family, Reason, ReasonCode, RequestId, Severity, Span, Stage, Surface, View,
@@ -18,10 +18,38 @@ fn records(path: &std::path::Path) -> Vec<Value> {
         .collect()
 }
 
+/// What is flushed does not wait for its signature, which follows although nothing else happens.
+#[test]
+fn what_is_flushed_is_signed_soon_after() {
+    let scratch = Scratch::new();
+    let (log, _) = open(&scratch.file());
+    for n in 0..5 {
+        let ticket = log.append(entry(n)).unwrap();
+        while !log.is_recorded(ticket) {
+            std::thread::yield_now();
+        }
+    }
+    let last = loop {
+        let records = records(&scratch.file());
+        let last = records.last().unwrap().clone();
+        if last["type"] == "seal" {
+            break last;
+        }
+        std::thread::yield_now();
+    };
+    assert!(last["sig"].is_string());
+    let report = verify_file(&scratch.file()).unwrap();
+    assert_eq!(report.decisions(), 5);
+    let closed = log.close().unwrap();
+    assert_eq!(closed.decisions, 5);
+}
+
 #[test]
 fn a_round_trip() {
     let scratch = Scratch::new();
-    let (log, recovery) = open(&scratch.file());
+    let mut settings = settings(Location::File(scratch.file()));
+    settings.durability = Durability::Fsync;
+    let (log, recovery) = open_with(&settings, 0);
     assert_eq!(recovery, mcpf_audit::Recovery::default());
     let mut whole = entry(2);
     whole.tenant = Some("acme".into());
@@ -83,7 +111,7 @@ fn a_round_trip() {
     );
     assert_eq!(
         (&records[0]["durability"], &records[0]["loss_window_ms"]),
-        (&json!("flush"), &json!(0))
+        (&json!("fsync"), &json!(0))
     );
 
     let report = verify_file(&scratch.file()).unwrap();
