@@ -110,6 +110,12 @@ fn settings(config: &Checked) -> anyhow::Result<HttpSettings> {
         upstream,
         hosts: boxed(&http.hosts),
         origins: boxed(&http.origins),
+        passed: HttpSettings::METADATA
+            .iter()
+            .copied()
+            .chain(http.passed.iter().map(String::as_str))
+            .map(Box::from)
+            .collect(),
         workers,
         max_connections: http.max_connections as usize,
         max_sessions: http.max_sessions as usize,

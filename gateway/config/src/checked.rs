@@ -121,6 +121,8 @@ pub struct Http {
     pub hosts: Vec<String>,
     /// Origins that browsers may call from.
     pub origins: Vec<String>,
+    /// Paths of authorization that go to the server as they are, beside those of OAuth's metadata.
+    pub passed: Vec<String>,
     /// Certificate chain and private key, PEM, to speak TLS with clients; `None` is plain HTTP.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Certificates that vouch for the upstream, PEM; `None` is those of the system.

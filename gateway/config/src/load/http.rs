@@ -24,6 +24,7 @@ impl Loader<'_> {
         let path = take("path").and_then(|node| path(node, sink));
         let hosts = words(take("hosts"), "host", sink);
         let origins = words(take("origins"), "origin", sink);
+        let passed = words(take("passed"), "path", sink);
         let tls = take("tls").and_then(|node| self.tls(node, sink));
         let upstream_ca = take("upstream_ca").and_then(|node| self.file(node, "upstream_ca", sink));
         let mut number = |key, most| {
@@ -63,6 +64,7 @@ impl Loader<'_> {
             path,
             hosts,
             origins,
+            passed,
             tls,
             upstream_ca,
             workers,

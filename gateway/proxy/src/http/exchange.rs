@@ -11,6 +11,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Response, StatusCode};
 use mcpf_model::{Direction, MessageKind, ReasonCode, RequestId};
 use mcpf_pipeline::{Memory, Session};
@@ -67,6 +69,7 @@ async fn serve_one(
     let origin = head.origin.clone();
     let mut response = match head.asked {
         Asked::Preflight => answer::preflight(),
+        Asked::Other => other(&worker, parts, head, incoming).await,
         Asked::Get if websocket::is_asked(&parts.headers) => {
             match Exchange::begin(worker, head, peer) {
                 Ok(exchange) => websocket::upgrade(exchange, &parts.headers, upgrade).await,
@@ -99,6 +102,58 @@ async fn serve_one(
     if let Some(origin) = origin {
         answer::share(&mut response, &origin);
     }
+    response
+}
+
+/// Longest body of a request that is not a message, and of its answer, in bytes. 1 MiB.
+const MAX_OTHER: usize = 1024 * 1_024;
+
+/// Authorization is between the client and the server: what they say of it passes as it is.
+async fn other(worker: &Worker, parts: Parts, head: Head, incoming: Incoming) -> Response<Out> {
+    let settings = &worker.gateway.settings;
+    let body = match body::read(incoming, MAX_OTHER, settings.timeouts.body).await {
+        Ok(body) => body,
+        Err(error) => {
+            return answer::Refusal::new(StatusCode::BAD_REQUEST, error.to_string()).response();
+        }
+    };
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = parts.method;
+    let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    match target.parse() {
+        Ok(target) => *request.uri_mut() = target,
+        Err(_) => return unreachable("the path cannot be passed on"),
+    }
+    *request.headers_mut() = head.forwarded;
+    let headers = request.headers_mut();
+    // The server names itself in its metadata as it is called.
+    let called = parts.headers.get(header::HOST);
+    let host = called.unwrap_or(&settings.upstream.authority).clone();
+    headers.insert(header::HOST, host);
+    headers.insert(header::ACCEPT_ENCODING, IDENTITY);
+    if let Some(media) = parts.headers.get(header::CONTENT_TYPE) {
+        headers.insert(header::CONTENT_TYPE, media.clone());
+    }
+    let time = settings.timeouts.request;
+    let sent = tokio::time::timeout(time, worker.pool.send(request)).await;
+    let (response, line) = match sent {
+        Ok(Ok(sent)) => sent,
+        Ok(Err(error)) => return unreachable(&error.to_string()),
+        Err(_) => return unreachable("the server did not answer in time"),
+    };
+    let (parts, incoming) = response.into_parts();
+    let body = match body::read(incoming, MAX_OTHER, time).await {
+        Ok(body) => body,
+        Err(error) => return unreachable(&error.to_string()),
+    };
+    worker.pool.give_back(line);
+    let mut response = answer::bare(parts.status, gate::answered(&parts.headers, false));
+    for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING] {
+        if let Some(value) = parts.headers.get(&name) {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    *response.body_mut() = Out::of(body);
     response
 }
 

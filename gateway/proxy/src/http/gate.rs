@@ -41,6 +41,8 @@ pub(crate) enum Asked {
     Delete,
     /// Whether a browser may ask.
     Preflight,
+    /// Something about authorization.
+    Other,
 }
 
 /// A head that may pass.
@@ -83,19 +85,22 @@ impl Head {
 pub(crate) fn check(parts: &Parts, settings: &HttpSettings) -> Result<Head, Refusal> {
     host(parts, settings)?;
     let origin = origin(&parts.headers, settings)?;
-    let endpoint = endpoint(parts.uri.path(), &settings.path);
-    let is_ours = endpoint.is_some() || parts.uri.path() == &*settings.path;
-    if !is_ours || parts.uri.query().is_some() {
+    let path = parts.uri.path();
+    let endpoint = endpoint(path, &settings.path);
+    let is_ours = endpoint.is_some() || path == &*settings.path;
+    let is_other = !is_ours && settings.passes(path);
+    if !is_other && (!is_ours || parts.uri.query().is_some()) {
         return Err(Refusal::new(
             StatusCode::NOT_FOUND,
             "there is nothing at this path",
         ));
     }
     let asked = match parts.method {
+        Method::OPTIONS if origin.is_some() => Asked::Preflight,
+        _ if is_other => Asked::Other,
         Method::POST => Asked::Post,
         Method::GET if endpoint.is_none() => Asked::Get,
         Method::DELETE if endpoint.is_none() => Asked::Delete,
-        Method::OPTIONS if origin.is_some() => Asked::Preflight,
         _ => {
             return Err(Refusal::new(
                 StatusCode::METHOD_NOT_ALLOWED,

@@ -24,6 +24,9 @@ pub struct HttpSettings {
     /// Origins that a browser may call from, such as `https://app.example`. Beside these only
     /// loopback origins are let in, and only when `listen` is a loopback address.
     pub origins: Vec<Box<str>>,
+    /// Paths beside `path` whose requests go to the server as they are: those of authorization, which
+    /// carry no messages. One that ends in `*` stands for all that begin so.
+    pub passed: Vec<Box<str>>,
     /// Runtimes, one a core. Default the number of cores.
     pub workers: NonZeroUsize,
     /// Most client connections at once, in all. Default 10,000; further ones are closed at once.
@@ -54,6 +57,30 @@ pub struct Timeouts {
     pub request: Duration,
     /// For requests under way when the gateway is told to end. Default 10 s.
     pub drain: Duration,
+}
+
+impl HttpSettings {
+    /// Paths of OAuth's metadata (RFC 9728, RFC 8414, OpenID Connect Discovery), which clients look
+    /// for before they have a credential.
+    pub const METADATA: [&'static str; 3] = [
+        "/.well-known/oauth-protected-resource*",
+        "/.well-known/oauth-authorization-server*",
+        "/.well-known/openid-configuration*",
+    ];
+
+    /// Whether requests for `path` pass without being messages.
+    pub(crate) fn passes(&self, path: &str) -> bool {
+        // Two servers read these differently; they are nobody's path.
+        if path.contains("..") || path.contains("//") || path.contains('%') {
+            return false;
+        }
+        self.passed
+            .iter()
+            .any(|passed| match passed.strip_suffix('*') {
+                Some(start) => path.starts_with(start),
+                None => **passed == *path,
+            })
+    }
 }
 
 impl Default for Timeouts {
