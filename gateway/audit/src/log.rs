@@ -6,7 +6,7 @@
 use crate::Durability;
 use crate::queue::{AppendError, Queue};
 use crate::record::{Entry, Event, Item};
-use crate::writer::{Closed, Failure, Writer};
+use crate::writer::{self, Closed, Failure, Writer};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -29,6 +29,7 @@ pub struct Ticket {
 #[derive(Debug)]
 pub struct Log {
     queue: Arc<Queue>,
+    writer: Arc<Mutex<Writer>>,
     path: PathBuf,
     durability: Durability,
     state: Mutex<State>,
@@ -45,11 +46,16 @@ impl Log {
     pub(crate) fn start(writer: Writer, path: PathBuf) -> std::io::Result<Self> {
         let queue = Arc::clone(&writer.queue);
         let durability = writer.durability;
-        let thread = std::thread::Builder::new()
-            .name("audit".into())
-            .spawn(move || writer.run())?;
+        let writer = Arc::new(Mutex::new(writer));
+        let thread = {
+            let (writer, queue) = (Arc::clone(&writer), Arc::clone(&queue));
+            std::thread::Builder::new()
+                .name("audit".into())
+                .spawn(move || writer::run(&writer, &queue))?
+        };
         Ok(Self {
             queue,
+            writer,
             path,
             durability,
             state: Mutex::new(State::Running(thread)),
@@ -77,9 +83,14 @@ impl Log {
             .map(|seq| Ticket { seq })
     }
 
-    /// Wakes the writer if entries wait that it does not know of. Costs nothing otherwise.
+    /// Sees to entries that were appended quietly: with [`Durability::Flush`] they are written here
+    /// and now, which blocks for as long as that takes, some microseconds; else the writer is woken.
+    /// Costs nothing when none waits.
     pub fn nudge(&self) {
-        self.queue.nudge();
+        match self.durability {
+            Durability::Flush => writer::write_here(&self.writer, &self.queue),
+            _ => self.queue.nudge(),
+        }
     }
 
     /// Puts an event of the gateway's own into the queue.

@@ -112,6 +112,7 @@ impl Log {
             decisions: 0,
             since_look: 0,
             unsigned: None,
+            failed: None,
         };
         let log = Self::start(writer, path).map_err(OpenError::Thread)?;
         Ok((log, recovery))

@@ -266,7 +266,8 @@ impl Queue {
         }
     }
 
-    fn rouse(&self) {
+    /// Wakes the writer's thread.
+    pub(crate) fn rouse(&self) {
         if let Some(writer) = self.writer.get() {
             writer.unpark();
         }

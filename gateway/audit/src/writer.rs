@@ -1,4 +1,4 @@
-//! The one thread that writes.
+//! Whoever writes: one at a time, a thread of its own or, with `flush`, the one that recorded.
 //!
 //! Items leave the queue in order, become chained and signed lines, and go to the file as many at a
 //! time as wait: one `write(2)`, then `fdatasync` when that was asked for. With `flush` the signature
@@ -13,7 +13,8 @@ use crate::queue::Queue;
 use crate::record::Item;
 use rustix::io::Errno;
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Bytes at which a group is written. One record more may stand behind them.
@@ -21,7 +22,7 @@ const GROUP_BYTES: usize = 256 * 1024;
 /// Records at which a group is written.
 const GROUP_RECORDS: u32 = 1_024;
 /// How long records stay without a signature with [`Durability::Flush`].
-const UNSIGNED: Duration = Duration::from_millis(2);
+const UNSIGNED: Duration = Duration::from_millis(10);
 /// Bytes written between two looks at the free space.
 const SPACE_STEP: u64 = 1024 * 1024;
 
@@ -70,6 +71,23 @@ impl Sink for File {
     }
 }
 
+/// What is left of a file that was closed.
+struct Shut;
+
+impl Sink for Shut {
+    fn write(&mut self, _: &[u8]) -> Result<usize, Errno> {
+        Err(Errno::BADF)
+    }
+
+    fn sync(&mut self) -> Result<(), Errno> {
+        Err(Errno::BADF)
+    }
+
+    fn free(&mut self) -> Result<u64, Errno> {
+        Err(Errno::BADF)
+    }
+}
+
 /// Writes all of `bytes`.
 pub(crate) fn write_all(sink: &mut dyn Sink, mut bytes: &[u8]) -> Result<(), Failure> {
     while !bytes.is_empty() {
@@ -105,6 +123,12 @@ pub struct Closed {
     pub hash: Hash,
 }
 
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
+
 pub(crate) struct Writer {
     pub(crate) queue: Arc<Queue>,
     pub(crate) chain: Chain,
@@ -117,58 +141,127 @@ pub(crate) struct Writer {
     pub(crate) since_look: u64,
     /// Since when there are records without a signature.
     pub(crate) unsigned: Option<Instant>,
+    /// What failed while another thread wrote.
+    pub(crate) failed: Option<Failure>,
+}
+
+/// Writes until the queue is closed and empty, or until something fails: the writer's own thread.
+pub(crate) fn run(writer: &Mutex<Writer>, queue: &Queue) -> Result<Closed, Failure> {
+    queue.attach();
+    // A panic of ours (or of the hook) unwinds through here: the log is then failed, not silent.
+    let guard = FailOnDrop(queue);
+    let outcome = work(writer, queue);
+    match &outcome {
+        Ok(_) => std::mem::forget(guard),
+        Err(_) => drop(guard),
+    }
+    if let Ok(mut writer) = writer.lock() {
+        // The file is free for the next run from here on.
+        writer.sink = Box::new(Shut);
+        (writer.hook)();
+    }
+    outcome
+}
+
+fn work(writer: &Mutex<Writer>, queue: &Queue) -> Result<Closed, Failure> {
+    loop {
+        // Whoever panics while it holds the writer has left half a group behind.
+        let mut held = writer.lock().map_err(|_| Failure::Died)?;
+        if let Some(failure) = &held.failed {
+            return Err(failure.clone());
+        }
+        held.drain()?;
+        if queue.is_finished() {
+            return held.stop();
+        }
+        let rest = held.rest();
+        let gather = match held.durability {
+            Durability::Async { interval } => Some(interval),
+            _ => None,
+        };
+        drop(held);
+        match rest {
+            Rest::Sign => {
+                // A full queue has items to take; a closed one is ended with a signature.
+                let _refused = queue.push_quietly(Item::Seal);
+            }
+            Rest::For(time) => queue.sleep(Some(time)),
+            Rest::UntilWoken => {
+                queue.sleep(None);
+                if let Some(interval) = gather {
+                    queue.gather(interval);
+                }
+            }
+        }
+    }
+}
+
+/// Writes what waits on the caller's own thread, if the writer's is not at it: between two threads
+/// the news would take longer than the work.
+pub(crate) fn write_here(writer: &Mutex<Writer>, queue: &Queue) {
+    loop {
+        // Pairs with itself: whoever finds the lock taken relies on its holder to look again.
+        fence(Ordering::SeqCst);
+        if queue.depth() == 0 {
+            return;
+        }
+        let Ok(mut held) = writer.try_lock() else {
+            return;
+        };
+        if held.failed.is_some() || queue.marks().is_err() {
+            return;
+        }
+        let before = held.chain.next_seq();
+        let guard = FailOnDrop(queue);
+        let was_signed = held.unsigned.is_none();
+        let outcome = held.drain();
+        std::mem::forget(guard);
+        if let Err(failure) = outcome {
+            held.failed = Some(failure);
+            queue.fail();
+            (held.hook)();
+        }
+        // The thread sees to the signature, to a failure, and to an item that is not whole yet.
+        let is_stuck = held.chain.next_seq() == before;
+        let is_news = held.failed.is_some() || (was_signed && held.unsigned.is_some());
+        drop(held);
+        if is_news || is_stuck {
+            queue.rouse();
+        }
+        if is_stuck {
+            return;
+        }
+    }
+}
+
+/// What the thread does until there are items.
+enum Rest {
+    /// The last records have gone without a signature for long enough.
+    Sign,
+    For(Duration),
+    UntilWoken,
 }
 
 impl Writer {
-    /// Writes until the queue is closed and empty, or until something fails.
-    pub(crate) fn run(mut self) -> Result<Closed, Failure> {
-        let queue = Arc::clone(&self.queue);
-        queue.attach();
-        // A panic of ours (or of the hook) unwinds through here: the log is then failed, not silent.
-        let guard = FailOnDrop(&queue);
-        let outcome = self.work();
-        match &outcome {
-            Ok(_) => std::mem::forget(guard),
-            Err(_) => drop(guard),
-        }
-        (self.hook)();
-        outcome
-    }
-
-    fn work(&mut self) -> Result<Closed, Failure> {
-        loop {
-            if !self.fill() {
-                if self.queue.is_finished() {
-                    return self.stop();
-                }
-                if !self.wait() {
-                    continue;
-                }
-                if let Durability::Async { interval } = self.durability {
-                    self.queue.gather(interval);
-                }
-                continue;
-            }
+    /// Writes all that waits.
+    fn drain(&mut self) -> Result<(), Failure> {
+        while self.fill() {
             self.flush()?;
             (self.hook)();
         }
+        Ok(())
     }
 
-    /// Sleeps until there are items. When the last records have gone without a signature for long
-    /// enough, an item is put in that takes one; then it says no.
-    fn wait(&self) -> bool {
+    fn rest(&self) -> Rest {
         let Some(since) = self.unsigned else {
-            self.queue.sleep(None);
-            return true;
+            return Rest::UntilWoken;
         };
         let left = UNSIGNED.saturating_sub(since.elapsed());
-        if !left.is_zero() {
-            self.queue.sleep(Some(left));
-            return false;
+        if left.is_zero() {
+            Rest::Sign
+        } else {
+            Rest::For(left)
         }
-        // A full queue has items to take; a closed one is ended with a signature.
-        let _refused = self.queue.push_quietly(Item::Seal);
-        false
     }
 
     /// Whether what is in the buffer is to be signed now. To survive the program records need no
@@ -354,6 +447,7 @@ mod tests {
             decisions: 0,
             since_look: SPACE_STEP,
             unsigned: None,
+            failed: None,
         };
         Rig {
             log: Log::start(writer, "test".into()).unwrap(),

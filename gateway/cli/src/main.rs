@@ -74,9 +74,8 @@ fn lacks_separator(error: &clap::Error) -> bool {
     let wrapping = std::env::args_os()
         .nth(1)
         .is_some_and(|word| word == "wrap");
-    let word = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(word)) => word,
-        _ => return false,
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else {
+        return false;
     };
     wrapping && error.kind() == ErrorKind::UnknownArgument && !word.starts_with('-')
 }

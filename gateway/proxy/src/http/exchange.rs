@@ -18,7 +18,7 @@ use mcpf_model::{Direction, MessageKind, ReasonCode, RequestId};
 use mcpf_pipeline::{Memory, Session};
 use serde_json::json;
 
-use super::answer;
+use super::answer::{self, Refusal};
 use super::body::{self, BodyError, Out};
 use super::conversation::{Caller, Conversation, Endpoint};
 use super::events::{Pump, Stream, event_of};
@@ -73,12 +73,12 @@ async fn serve_one(
         Asked::Get if websocket::is_asked(&parts.headers) => {
             match Exchange::begin(worker, head, peer) {
                 Ok(exchange) => websocket::upgrade(exchange, &parts.headers, upgrade).await,
-                Err(response) => response,
+                Err(refusal) => refusal.response(),
             }
         }
         _ if worker.gateway.settings.upstream.is_websocket => {
             let text = "the server behind this gateway speaks WebSocket, not HTTP";
-            answer::Refusal::new(StatusCode::BAD_REQUEST, text).response()
+            Refusal::new(StatusCode::BAD_REQUEST, text).response()
         }
         Asked::Post => match read(&worker, incoming).await {
             Ok(frame) => match Exchange::begin(worker, head, peer) {
@@ -90,13 +90,13 @@ async fn serve_one(
                         None => response,
                     }
                 }
-                Err(response) => response,
+                Err(refusal) => refusal.response(),
             },
             Err(response) => response,
         },
         Asked::Get | Asked::Delete => match Exchange::begin(worker, head, peer) {
             Ok(exchange) => exchange.bodiless().await,
-            Err(response) => response,
+            Err(refusal) => refusal.response(),
         },
     };
     if let Some(origin) = origin {
@@ -114,7 +114,7 @@ async fn other(worker: &Worker, parts: Parts, head: Head, incoming: Incoming) ->
     let body = match body::read(incoming, MAX_OTHER, settings.timeouts.body).await {
         Ok(body) => body,
         Err(error) => {
-            return answer::Refusal::new(StatusCode::BAD_REQUEST, error.to_string()).response();
+            return Refusal::new(StatusCode::BAD_REQUEST, error.to_string()).response();
         }
     };
     let mut request = Request::new(Full::new(body));
@@ -219,7 +219,7 @@ impl Drop for Owed {
 }
 
 impl Exchange {
-    fn begin(worker: Rc<Worker>, head: Head, peer: IpAddr) -> Result<Self, Response<Out>> {
+    fn begin(worker: Rc<Worker>, head: Head, peer: IpAddr) -> Result<Self, Refusal> {
         let gateway = &worker.gateway;
         let now = gateway.now();
         let conversation = match head.endpoint.as_ref().or(head.session.as_ref()) {
@@ -229,7 +229,7 @@ impl Exchange {
                 .ok_or_else(|| {
                     tracing::info!(%peer, "refused: a session that does not exist, or not for this caller");
                     let text = "there is no such session; begin a new one with `initialize`";
-                    answer::Refusal::new(StatusCode::NOT_FOUND, text).response()
+                    Refusal::new(StatusCode::NOT_FOUND, text)
                 })?,
             None => {
                 let caller = Caller {

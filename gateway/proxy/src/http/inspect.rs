@@ -89,7 +89,7 @@ impl Worker {
         let scratch = Scratch::new(&generation)?;
         Ok(Self {
             pool: Pool::new(&gateway.settings),
-            shore: Shore::default(),
+            shore: gateway.tide.shore(),
             number,
             bench: RefCell::new(Bench {
                 generation,

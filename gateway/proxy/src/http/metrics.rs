@@ -24,16 +24,16 @@ const VERDICTS: [Verdict; 4] = [
     Verdict::Deny,
     Verdict::Monitor,
 ];
-/// Upper bounds in nanoseconds: 2 µs to 16 s, doubling.
-const BOUNDS: [u64; 24] = {
-    let mut bounds = [2_000; 24];
-    let mut at = 1;
-    while at < bounds.len() {
-        bounds[at] = bounds[at - 1] * 2;
-        at += 1;
-    }
-    bounds
-};
+/// Upper bounds of a histogram: 2 µs to 16 s, doubling.
+const BOUNDS: usize = 24;
+
+/// An upper bound, in nanoseconds.
+const fn bound(at: usize) -> u64 {
+    2_000 << at
+}
+
+/// A metric's name, what it says, and where it is counted.
+type Named = (&'static str, &'static str, fn(&Meter) -> &Histogram);
 
 /// One worker's counts.
 #[derive(Debug, Default)]
@@ -49,14 +49,14 @@ pub(crate) struct Meter {
 #[derive(Debug, Default)]
 struct Histogram {
     /// One more than bounds: the last holds all longer times.
-    counts: [AtomicU64; BOUNDS.len() + 1],
+    counts: [AtomicU64; BOUNDS + 1],
     nanos: AtomicU64,
 }
 
 impl Histogram {
     fn observe(&self, nanos: u64) {
-        let at = BOUNDS.partition_point(|bound| *bound < nanos);
-        if let Some(count) = self.counts.get(at) {
+        let at = (0..BOUNDS).find(|at| nanos <= bound(*at));
+        if let Some(count) = self.counts.get(at.unwrap_or(BOUNDS)) {
             add(count, 1);
         }
         add(&self.nanos, nanos);
@@ -139,7 +139,7 @@ impl Collector for Sums {
         };
         let meters = gateway.meters();
         let sum = |of: &dyn Fn(&Meter) -> Option<&AtomicU64>| -> u64 {
-            let each = meters.iter().filter_map(|meter| of(meter));
+            let each = meters.iter().filter_map(of);
             each.map(|count| count.load(Ordering::Relaxed)).sum()
         };
         let mut family = encoder.encode_descriptor(
@@ -179,7 +179,7 @@ impl Collector for Sums {
             let count = sum(&|meter| meter.responses.get(at));
             ConstCounter::new(count).encode(family.encode_family(&[("status", class)])?)?;
         }
-        let histograms: [(&str, &str, fn(&Meter) -> &Histogram); 2] = [
+        let histograms: [Named; 2] = [
             (
                 "inspection_duration",
                 "Time a message takes through the corridor",
@@ -192,14 +192,16 @@ impl Collector for Sums {
             ),
         ];
         for (name, help, of) in histograms {
-            let mut buckets = Vec::with_capacity(BOUNDS.len() + 1);
+            let mut buckets = Vec::with_capacity(BOUNDS + 1);
             let mut total = 0;
-            for at in 0..=BOUNDS.len() {
+            for at in 0..=BOUNDS {
                 let count = sum(&|meter| of(meter).counts.get(at));
-                let bound = BOUNDS
-                    .get(at)
-                    .map_or(f64::INFINITY, |nanos| seconds(*nanos));
-                buckets.push((bound, count));
+                let limit = if at < BOUNDS {
+                    seconds(bound(at))
+                } else {
+                    f64::INFINITY
+                };
+                buckets.push((limit, count));
                 total += count;
             }
             let nanos = sum(&|meter| Some(&of(meter).nanos));

@@ -87,7 +87,7 @@ pub struct Gateway {
     pub(crate) server: Arc<str>,
     pub(crate) conversations: Conversations,
     generation: ArcSwap<Generation>,
-    tide: Tide,
+    pub(crate) tide: Tide,
     run: Arc<str>,
     started: Instant,
     sessions: AtomicU64,
@@ -339,7 +339,8 @@ async fn accept(worker: Rc<Worker>, listener: std::net::TcpListener) {
             return;
         }
     };
-    tokio::task::spawn_local(follow_tide(Rc::clone(&worker)));
+    let following = Rc::clone(&worker);
+    tokio::task::spawn_local(async move { following.shore.follow(&following.gateway.log).await });
     if worker.number == 0 {
         tokio::task::spawn_local(sweep(Rc::clone(&worker)));
     }
@@ -547,14 +548,6 @@ impl<F: Future + 'static> Executor<F> for Here {
         tokio::task::spawn_local(async move {
             future.await;
         });
-    }
-}
-
-/// Wakes those of this worker whose records are durable.
-async fn follow_tide(worker: Rc<Worker>) {
-    let mut tide = worker.gateway.tide.subscribe();
-    while tide.changed().await.is_ok() {
-        worker.shore.release(&worker.gateway.log);
     }
 }
 

@@ -1,38 +1,56 @@
 //! Waiting for records to be durable.
 //!
-//! Enter: the log's hook, on the writer's thread. Leave: tasks of the workers, woken in the order of
-//! their records. One wake crosses threads for each group of records, not one for each record.
+//! Enter: the log's hook, on whichever thread has written. Leave: tasks of the workers, woken in the
+//! order of their records. A worker that waits for nothing is left in peace.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use mcpf_audit::{Durability, Log};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 
 /// Told by the audit's writer that it has moved on.
-#[derive(Clone, Debug)]
-pub struct Tide(watch::Sender<()>);
+#[derive(Clone, Debug, Default)]
+pub struct Tide(Arc<RwLock<Vec<Arc<Buoy>>>>);
 
-impl Default for Tide {
-    fn default() -> Self {
-        Self(watch::Sender::new(()))
-    }
+/// One worker's mark.
+#[derive(Debug, Default)]
+struct Buoy {
+    is_waiting: AtomicBool,
+    notify: Notify,
 }
 
 impl Tide {
     /// The writer has moved on: call this from the log's hook. It does not block.
     pub fn turn(&self) {
-        self.0.send_replace(());
+        // Pairs with the fence in `reached`: either we see who waits, or it sees what is durable.
+        fence(Ordering::SeqCst);
+        let buoys = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        for buoy in buoys.iter() {
+            if buoy.is_waiting.swap(false, Ordering::Relaxed) {
+                buoy.notify.notify_one();
+            }
+        }
     }
 
-    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
-        self.0.subscribe()
+    /// A shore of this tide.
+    pub(crate) fn shore(&self) -> Shore {
+        let buoy = Arc::new(Buoy::default());
+        let mut buoys = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        buoys.push(Arc::clone(&buoy));
+        Shore {
+            buoy,
+            waiting: RefCell::default(),
+        }
     }
 }
 
 /// Those of one worker that wait for their record.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shore {
+    buoy: Arc<Buoy>,
     waiting: RefCell<VecDeque<(u64, oneshot::Sender<()>)>>,
 }
 
@@ -57,7 +75,9 @@ impl Shore {
     }
 
     /// Wakes whoever waits for what is durable now; all are dropped when the log has failed.
-    pub(crate) fn release(&self, log: &Log) {
+    fn release(&self, log: &Log) {
+        self.buoy.is_waiting.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         let durable = log.durable();
         let mut waiting = self.waiting.borrow_mut();
         while let Some((seq, _)) = waiting.front() {
@@ -71,6 +91,17 @@ impl Shore {
         }
         if log.has_failed() {
             waiting.clear();
+        }
+        if waiting.is_empty() {
+            self.buoy.is_waiting.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Wakes those that wait, whenever the writer has moved on. Never returns.
+    pub(crate) async fn follow(&self, log: &Log) {
+        loop {
+            self.buoy.notify.notified().await;
+            self.release(log);
         }
     }
 }

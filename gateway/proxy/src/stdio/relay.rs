@@ -146,6 +146,7 @@ impl Relay {
             framer.compact();
         }
         self.finish_ended();
+        self.core.settle();
     }
 
     /// Once the last frame of a peer that has ended is dealt with, so is what stood after it.
@@ -218,6 +219,7 @@ impl Relay {
             }
             Direction::Outbound => self.core.sinks_gone[1] = true,
         }
+        self.core.settle();
     }
 
     /// Whether everything that travels in `direction` has been delivered, and nothing more can come.
@@ -234,6 +236,7 @@ impl Relay {
     pub fn on_wake(&mut self) {
         self.core.on_durable();
         self.core.collect_words();
+        self.core.settle();
     }
 
     /// The operator turned the kill switch by signal.
@@ -440,7 +443,7 @@ impl Core {
             before,
             spent,
         );
-        self.log.append(entry).map(|ticket| ticket.seq)
+        self.log.append_quietly(entry).map(|ticket| ticket.seq)
     }
 
     fn event(&mut self, name: &'static str, detail: Vec<(&'static str, Arc<str>)>) {
@@ -454,6 +457,12 @@ impl Core {
             tracing::error!(%error, name, "an event could not be recorded");
             self.log_failed = true;
         }
+    }
+
+    /// Has written what was recorded, and lets go what waited for that.
+    fn settle(&mut self) {
+        self.log.nudge();
+        self.on_durable();
     }
 
     fn on_durable(&mut self) {
