@@ -31,6 +31,9 @@ pub(crate) enum Command {
     /// Stand in front of an MCP server over HTTP, for any number of clients
     #[command(after_help = PROXY_EXAMPLES)]
     Proxy(ProxyArgs),
+    /// Turn HTTP into stdio, without a look at it: what `wrap --url` wraps
+    #[command(hide = true)]
+    Bridge(BridgeArgs),
     /// Say what would be decided about a call, without a server
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
@@ -70,6 +73,7 @@ Examples:
   mcp-firewall wrap -- npx -y @modelcontextprotocol/server-filesystem /tmp
   mcp-firewall wrap --policy enterprise --name files -- npx -y @modelcontextprotocol/server-filesystem /srv
   mcp-firewall wrap --mode monitor -- mcp-server-git --repository .
+  mcp-firewall wrap --url http://127.0.0.1:3000/mcp
 
 In a client's configuration put `mcp-firewall` where the server's command was, and `wrap`, `--` and
 the server's command in front of its arguments. Standard output belongs to the protocol; logs go to
@@ -81,8 +85,10 @@ const PROXY_EXAMPLES: &str = "\
 Examples:
   mcp-firewall proxy --upstream http://127.0.0.1:3000/mcp
   mcp-firewall proxy --config /etc/mcp-firewall.yaml --listen 0.0.0.0:8080
+  mcp-firewall proxy -- npx -y @modelcontextprotocol/server-filesystem /srv/files
 
-Clients use the same path as the server, on the address listened on: http://127.0.0.1:8080/mcp.
+Clients use the same path as the server, on the address listened on: http://127.0.0.1:8080/mcp. With
+a command instead of a URL, each session has a process of it, and the path is /mcp.
 Who listens on an address beyond this machine lists the names it is called by under `http.hosts`.
 
 Signals: SIGUSR1 turns the kill switch on, SIGUSR2 off; SIGHUP reads configuration, policy and rules
@@ -216,9 +222,28 @@ pub(crate) struct WrapArgs {
     /// How long an answer is awaited, such as 60s [env: MCP_FIREWALL_APPROVAL_TIMEOUT]
     #[arg(long, value_name = "TIME")]
     pub(crate) approval_timeout: Option<String>,
+    /// A server over HTTP instead of a command
+    #[arg(long, value_name = "URL", conflicts_with = "command")]
+    pub(crate) url: Option<String>,
+    /// A header of every request to --url, such as `Authorization: Bearer abc`; may be given again
+    #[arg(long = "header", value_name = "NAME: VALUE", requires = "url")]
+    pub(crate) headers: Vec<String>,
     /// The server's command and its arguments, untouched
-    #[arg(last = true, required = true, value_name = "CMD")]
+    #[arg(last = true, required_unless_present = "url", value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BridgeArgs {
+    /// The server's URL
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: String,
+    /// A header of every request
+    #[arg(long = "header", value_name = "NAME: VALUE")]
+    pub(crate) headers: Vec<String>,
+    /// Largest message in bytes
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_frame: u32,
 }
 
 impl WrapArgs {
@@ -237,12 +262,18 @@ pub(crate) struct ProxyArgs {
     /// The server's URL, such as http://127.0.0.1:3000/mcp [env: MCP_FIREWALL_UPSTREAM]
     #[arg(long, value_name = "URL")]
     pub(crate) upstream: Option<String>,
+    /// Give all sessions one process of the server's command, instead of one each
+    #[arg(long, requires = "command")]
+    pub(crate) shared: bool,
     /// Where clients connect [env: MCP_FIREWALL_LISTEN; default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<String>,
     /// Where /healthz, /readyz, /health and /metrics are served [env: MCP_FIREWALL_MANAGEMENT; default: nowhere]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) management: Option<String>,
+    /// A server on stdio instead of --upstream: its command and its arguments, untouched
+    #[arg(last = true, value_name = "CMD", conflicts_with = "upstream")]
+    pub(crate) command: Vec<OsString>,
 }
 
 impl ProxyArgs {

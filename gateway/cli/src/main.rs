@@ -7,6 +7,7 @@ mod args;
 mod assemble;
 mod audit;
 mod bench;
+mod bridge;
 mod check;
 mod demo;
 mod init;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Wrap(args) => wrap::run(&args),
         Command::Proxy(args) => proxy::run(&args),
+        Command::Bridge(args) => bridge::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Policy { command } => policy::run(&command),

@@ -11,12 +11,17 @@ use mcpf_proxy::{Gateway, GatewayParts, HttpSettings, Tide, Timeouts, Upstream};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::ProxyArgs;
-use crate::{assemble, kill_file, log};
+use crate::bridge::Offered;
+use crate::{assemble, bridge, kill_file, log};
 
 pub(crate) fn run(args: &ProxyArgs) -> anyhow::Result<ExitCode> {
     let config = assemble::configuration(args.flags())?;
     assemble::logging(&config);
-    let settings = settings(&config)?;
+    let offered = match &*args.command {
+        [] => None,
+        command => Some(bridge::offer(command, args.shared, &config)?),
+    };
+    let settings = settings(&config, offered.as_ref())?;
     let generation = Arc::new(assemble::generation(&config)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -71,6 +76,7 @@ pub(crate) fn run(args: &ProxyArgs) -> anyhow::Result<ExitCode> {
         signals.follow(&shared, &log, || reload(args, &gateway)),
     );
     serving.end();
+    drop(offered);
     drop(local);
     drop(gateway);
     log.close().context("the audit log did not close cleanly")?;
@@ -78,14 +84,17 @@ pub(crate) fn run(args: &ProxyArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn settings(config: &Checked) -> anyhow::Result<HttpSettings> {
+fn settings(config: &Checked, offered: Option<&Offered>) -> anyhow::Result<HttpSettings> {
     let http = &config.http;
-    let Some(url) = &http.upstream else {
-        bail!(
-            "no server is named: give --upstream https://host:port/path, or `http.upstream` in the configuration"
-        );
+    let upstream = match (offered, &http.upstream) {
+        (Some(offered), _) => Upstream::socket(&offered.socket, "/mcp"),
+        (None, Some(url)) => Upstream::parse(url),
+        (None, None) => bail!(
+            "no server is named: give --upstream https://host:port/path, or `http.upstream` in the \
+             configuration, or its command behind `--`"
+        ),
     };
-    let upstream = Upstream::parse(url).context("cannot use the upstream")?;
+    let upstream = upstream.context("cannot use the upstream")?;
     let workers = match http.workers {
         Some(workers) => NonZeroUsize::try_from(workers).unwrap_or(NonZeroUsize::MIN),
         None => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),

@@ -9,7 +9,7 @@ use mcpf_pipeline::{Context, Session, Shared};
 use mcpf_proxy::{Approver, Ears, Nobody, Parts, Relay, Terminal, Waker};
 
 use crate::args::WrapArgs;
-use crate::{assemble, kill_file, log};
+use crate::{assemble, bridge, kill_file, log};
 
 pub(crate) fn run(args: &WrapArgs) -> anyhow::Result<ExitCode> {
     let config = assemble::configuration(args.flags())?;
@@ -45,7 +45,15 @@ pub(crate) fn run(args: &WrapArgs) -> anyhow::Result<ExitCode> {
         approver: approver(&config, ears.waker()?)?,
     };
     let mut relay = Relay::new(parts).context("cannot prepare the scanner")?;
-    let (command, rest) = args.command.split_first().context("no command given")?;
+    let bridged;
+    let command = match &args.url {
+        Some(url) => {
+            bridged = bridge::command(args, url, &config)?;
+            &bridged
+        }
+        None => &args.command,
+    };
+    let (command, rest) = command.split_first().context("no command given")?;
     let status = mcpf_proxy::run(command, rest, &mut relay, ears);
     drop(relay);
     let closed = log.close();
