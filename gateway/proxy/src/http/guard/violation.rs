@@ -20,17 +20,17 @@ pub enum Violation {
     TargetByte,
     /// The target was not a path, or not one of the forms that were allowed.
     TargetForm,
-    /// The target was longer than [`GuardOptions::max_target`].
+    /// The target was longer than [`GuardOptions::max_target`](super::GuardOptions::max_target).
     TargetTooLong,
     /// The version was neither HTTP/1.1 nor HTTP/1.0.
     Version,
     /// The HTTP/2 preface came where it is not allowed.
     Http2,
-    /// The head was larger than [`GuardOptions::max_head`].
+    /// The head was larger than [`GuardOptions::max_head`](super::GuardOptions::max_head).
     HeadTooLarge,
-    /// A line of the head was longer than [`GuardOptions::max_line`].
+    /// A line of the head was longer than [`GuardOptions::max_line`](super::GuardOptions::max_line).
     LineTooLong,
-    /// The head had more field lines than [`GuardOptions::max_fields`].
+    /// The head had more field lines than [`GuardOptions::max_fields`](super::GuardOptions::max_fields).
     TooManyFields,
     /// A field line had no colon, no name, or a name that is no token.
     FieldName,
@@ -264,8 +264,8 @@ impl Single {
 
 /// The whole HTTP response to a violation, after which the connection closes.
 ///
-/// For the connection's owner, once hyper is done, [`Watch::violation`] is set and
-/// [`Watch::may_refuse`] agrees; hyper's own result does not tell, it is `Ok` between two requests.
+/// For the connection's owner, once hyper is done, [`Watch::violation`](super::Watch::violation) is set and
+/// [`Watch::may_refuse`](super::Watch::may_refuse) agrees; hyper's own result does not tell, it is `Ok` between two requests.
 /// The client may still be sending: closing at once can make its system drop the answer unread.
 #[must_use]
 pub fn refusal(violation: &Violation) -> Vec<u8> {
