@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mcpf_model::{Direction, MessageKind, Mode, Reason, ReasonCode, Stage};
+use mcpf_model::{Direction, MessageKind, Mode, Reason, ReasonCode, RequestId, Stage};
 use mcpf_wire::Message;
 
 use crate::admit::admit;
@@ -47,8 +47,9 @@ pub fn inspect<'f>(
     let generation = &*context.generation;
     let kind = message.kind();
     let id = message.id().map(|id| id.to_owned());
+    let may_answer = |id: &RequestId| direction == Direction::Inbound || session.awaited.holds(id);
     let pending = match (kind, &id) {
-        (MessageKind::Response | MessageKind::Error, Some(id)) => session
+        (MessageKind::Response | MessageKind::Error, Some(id)) if may_answer(id) => session
             .in_flight(direction.reverse())
             .answerable(id)
             .cloned(),
@@ -93,7 +94,9 @@ pub fn inspect<'f>(
         Ok(Gone { outcome, facts }) => Inspection { outcome, facts },
         Err(stopped) => {
             let Stopped { blocked, facts } = *stopped;
-            if let (MessageKind::Response | MessageKind::Error, Some(id)) = (kind, &facts.id) {
+            if let (MessageKind::Response | MessageKind::Error, Some(id)) = (kind, &facts.id)
+                && (direction == Direction::Inbound || session.awaited.holds(id))
+            {
                 session.in_flight_mut(direction.reverse()).settle(id);
             }
             Inspection {

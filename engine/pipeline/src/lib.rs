@@ -40,5 +40,5 @@ pub use outcome::{
     Answer, AnsweredCall, Blocked, Facts, Held, Inspection, Outcome, Question, Released,
 };
 pub use refuse::refuse;
-pub use session::{InFlight, Memory, Pending, Session};
+pub use session::{Awaited, InFlight, Memory, Pending, Session};
 pub use stages::{INBOUND, OUTBOUND};

@@ -4,7 +4,7 @@ use mcpf_model::{Direction, Mode, Reason, ReasonCode, RequestId, Stage, Verdict}
 use mcpf_wire::{IdOfRefused, Refusal, Shape};
 
 use crate::outcome::{Answer, AnsweredCall, Blocked, Facts, Inspection, Outcome};
-use crate::session::Session;
+use crate::session::{Awaited, Session};
 use crate::walk::{blank_facts, call_of};
 
 /// A refusal by the wire, as the end of an inspection: of a line that is not a frame, for one.
@@ -69,10 +69,15 @@ fn instead_of_response(
     direction: Direction,
     id: &IdOfRefused,
 ) -> Option<Answer> {
+    let awaited = match direction {
+        Direction::Inbound => Awaited::Any,
+        Direction::Outbound => session.awaited.clone(),
+    };
     let waiting = session.in_flight_mut(direction.reverse());
     let id: RequestId = match id {
-        IdOfRefused::Known(id) => id.clone(),
-        IdOfRefused::Unknown => waiting.only()?.clone(),
+        IdOfRefused::Known(id) if awaited.holds(id) => id.clone(),
+        IdOfRefused::Unknown if awaited == Awaited::Any => waiting.only()?.clone(),
+        _ => return None,
     };
     let pending = waiting.settle(&id)?;
     Some(Answer {

@@ -31,6 +31,33 @@ pub struct Session {
     pub(crate) from_server: InFlight,
     pub(crate) memory: Memory,
     pub(crate) batch_ok: bool,
+    pub(crate) awaited: Awaited,
+}
+
+/// Which of the client's requests a message of the server may answer where it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Awaited {
+    /// Any that waits, as where there is one stream for all. What cannot be read is taken for the
+    /// answer to the only request that waits.
+    #[default]
+    Any,
+    /// Any that waits and is named: what cannot be read answers nothing.
+    Named,
+    /// This one: others have streams of their own.
+    Only(RequestId),
+    /// None any more.
+    Nothing,
+}
+
+impl Awaited {
+    /// Whether the request called `id` may be answered.
+    pub(crate) fn holds(&self, id: &RequestId) -> bool {
+        match self {
+            Self::Any | Self::Named => true,
+            Self::Only(only) => only == id,
+            Self::Nothing => false,
+        }
+    }
 }
 
 impl Session {
@@ -46,7 +73,13 @@ impl Session {
             from_server: InFlight::new(limits.max_in_flight as usize),
             memory: Memory::default(),
             batch_ok: false,
+            awaited: Awaited::Any,
         }
+    }
+
+    /// From now on the server's messages stand where they may answer these requests.
+    pub fn await_answers(&mut self, awaited: Awaited) {
+        self.awaited = awaited;
     }
 
     /// The same session with a memory that others share: each request of the sessionless revision

@@ -71,11 +71,14 @@ pub(crate) fn run(args: &ProxyArgs) -> anyhow::Result<ExitCode> {
         audit = %log.path().display(),
         "firewall up"
     );
-    local.block_on(
-        &runtime,
-        signals.follow(&shared, &log, || reload(args, &gateway)),
-    );
-    serving.end();
+    let ended = local.block_on(&runtime, async {
+        signals
+            .follow(&shared, &log, || reload(args, &gateway))
+            .await;
+        // Monitors are told so for as long as it takes.
+        tokio::task::spawn_blocking(move || serving.end()).await
+    });
+    ended.context("the workers did not end in order")?;
     drop(offered);
     drop(local);
     drop(gateway);
@@ -119,12 +122,7 @@ fn settings(config: &Checked, offered: Option<&Offered>) -> anyhow::Result<HttpS
         upstream,
         hosts: boxed(&http.hosts),
         origins: boxed(&http.origins),
-        passed: HttpSettings::METADATA
-            .iter()
-            .copied()
-            .chain(http.passed.iter().map(String::as_str))
-            .map(Box::from)
-            .collect(),
+        passed: boxed(&http.passed),
         workers,
         max_connections: http.max_connections as usize,
         max_sessions: http.max_sessions as usize,

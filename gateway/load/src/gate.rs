@@ -296,8 +296,8 @@ impl Bound {
         };
         for row in rows {
             let missing = match quantity {
-                Quantity::Cpu => row.tally.cpu.is_none(),
-                Quantity::Resident => row.tally.resident.is_none(),
+                Quantity::Cpu => row.tally.costs.gateway.is_none(),
+                Quantity::Resident => row.tally.costs.resident.is_none(),
                 _ => false,
             };
             if missing && row.kind == Kind::Direct {

@@ -33,7 +33,7 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use gate::{Broken, Gate, GateError};
 pub use load::{GRACE, LoadError, Pace, Plan, measure};
 pub use message::{Header, HeaderError};
-pub use process::{CpuTime, Processes};
+pub use process::Costs;
 pub use report::{Quantity, Report};
 pub use service::{Service, ServiceError, free_address};
 pub use stop::Stop;

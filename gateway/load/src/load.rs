@@ -14,7 +14,7 @@ use tokio::task::LocalSet;
 
 use crate::endpoint::Endpoint;
 use crate::message::Header;
-use crate::process::{Processes, own_cpu};
+use crate::process::Meter;
 use crate::schedule::Share;
 use crate::stop::Stop;
 use crate::tally::Tally;
@@ -114,8 +114,7 @@ pub fn measure(plan: &Plan, watched: Option<u32>, stop: &Stop) -> Result<Tally, 
             }
         }
         // Now, not before: a server may start its workers when it is first asked.
-        let watched = watched.and_then(Processes::of);
-        let before = (watched.as_ref().map(Processes::cpu), own_cpu());
+        let meter = Meter::start(watched);
         let begin = Instant::now() + HEAD_START;
         for (word, _) in &crews {
             word.send(begin).map_err(|_| LoadError::Bug)?;
@@ -134,14 +133,7 @@ pub fn measure(plan: &Plan, watched: Option<u32>, stop: &Stop) -> Result<Tally, 
         }
         let last = last.map(|last| last.saturating_duration_since(begin));
         tally.elapsed = last.unwrap_or_default().max(plan.duration);
-        tally.own_cpu = own_cpu()
-            .zip(before.1)
-            .map(|(now, then)| now.saturating_sub(then));
-        tally.cpu = watched
-            .as_ref()
-            .zip(before.0)
-            .and_then(|(processes, then)| processes.cpu().since(&then));
-        tally.resident = watched.as_ref().and_then(Processes::resident);
+        tally.costs = meter.read();
         // Only now may the connections go: what they hold in the gateway belongs to its memory.
         drop(crews);
         Ok(tally)

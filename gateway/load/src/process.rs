@@ -9,16 +9,15 @@ use std::time::Duration;
 
 /// A process and its descendants, as they were when this was made.
 #[derive(Clone, Debug)]
-pub struct Processes(Vec<u32>);
+pub(crate) struct Processes(Vec<u32>);
 
 /// CPU time by thread, in nanoseconds.
 #[derive(Clone, Debug)]
-pub struct CpuTime(HashMap<(u32, u32), u64>);
+pub(crate) struct CpuTime(HashMap<(u32, u32), u64>);
 
 impl Processes {
     /// `root` and all its descendants; none where they cannot be told.
-    #[must_use]
-    pub fn of(root: u32) -> Option<Self> {
+    pub(crate) fn of(root: u32) -> Option<Self> {
         fs::metadata(format!("/proc/{root}")).ok()?;
         let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
             .ok()?
@@ -43,8 +42,7 @@ impl Processes {
     ///
     /// From `/proc/PID/task/TID/schedstat`, to the nanosecond; where the kernel keeps none, from user and
     /// system time in `/proc/PID/stat`, which are told in hundredths of a second.
-    #[must_use]
-    pub fn cpu(&self) -> CpuTime {
+    pub(crate) fn cpu(&self) -> CpuTime {
         let mut times = HashMap::new();
         for pid in &self.0 {
             let threads = threads(*pid);
@@ -57,8 +55,7 @@ impl Processes {
     }
 
     /// Resident memory in bytes, summed: what processes share counts in each.
-    #[must_use]
-    pub fn resident(&self) -> Option<u64> {
+    pub(crate) fn resident(&self) -> Option<u64> {
         let each = self.0.iter().filter_map(|pid| resident(*pid));
         each.reduce(u64::saturating_add)
     }
@@ -67,8 +64,7 @@ impl Processes {
 impl CpuTime {
     /// The time that has been used since `earlier`. A thread that ended in between is missing; one that began
     /// counts whole. None when nothing could be read.
-    #[must_use]
-    pub fn since(&self, earlier: &Self) -> Option<Duration> {
+    pub(crate) fn since(&self, earlier: &Self) -> Option<Duration> {
         if self.0.is_empty() {
             return None;
         }
@@ -80,12 +76,97 @@ impl CpuTime {
     }
 }
 
+/// What a measured part cost, where the system tells it.
+#[derive(Clone, Debug, Default)]
+pub struct Costs {
+    /// CPU time of the gateway's processes.
+    pub gateway: Option<Duration>,
+    /// CPU time of this process: the generator and, when it is built in, the upstream.
+    pub own: Option<Duration>,
+    /// CPU time of everything else on the machine: of an upstream that is not built in, and of whatever makes
+    /// the measurement worth less.
+    pub other: Option<Duration>,
+    /// Resident memory of the gateway's processes at the end, in bytes.
+    pub resident: Option<u64>,
+}
+
+impl Costs {
+    /// Adds another part's times, and keeps the larger memory.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.gateway = sum(self.gateway, other.gateway);
+        self.own = sum(self.own, other.own);
+        self.other = sum(self.other, other.other);
+        self.resident = self.resident.max(other.resident);
+    }
+}
+
+fn sum(left: Option<Duration>, right: Option<Duration>) -> Option<Duration> {
+    match (left, right) {
+        (Some(left), Some(right)) => Some(left + right),
+        (left, right) => left.or(right),
+    }
+}
+
+/// Where the clocks of all processes stood at the beginning of a part.
+pub(crate) struct Meter {
+    gateway: Option<(Processes, CpuTime)>,
+    own: Option<Duration>,
+    machine: Option<Duration>,
+}
+
+impl Meter {
+    /// Begins, with this process and its descendants as the gateway.
+    pub(crate) fn start(gateway: Option<u32>) -> Self {
+        let gateway = gateway.and_then(Processes::of).map(|processes| {
+            let cpu = processes.cpu();
+            (processes, cpu)
+        });
+        Self {
+            gateway,
+            own: own_cpu(),
+            machine: machine_cpu(),
+        }
+    }
+
+    /// What was used since the beginning.
+    pub(crate) fn read(&self) -> Costs {
+        let since = |now: Option<Duration>, then: Option<Duration>| {
+            now.zip(then).map(|(now, then)| now.saturating_sub(then))
+        };
+        let own = since(own_cpu(), self.own);
+        let gateway = self.gateway.as_ref();
+        let used = gateway.and_then(|(processes, then)| processes.cpu().since(then));
+        let known = own.unwrap_or_default() + used.unwrap_or_default();
+        Costs {
+            gateway: used,
+            own,
+            other: since(machine_cpu(), self.machine).map(|all| all.saturating_sub(known)),
+            resident: gateway.and_then(|(processes, _)| processes.resident()),
+        }
+    }
+}
+
 /// CPU time of this process, up to now.
-pub(crate) fn own_cpu() -> Option<Duration> {
+fn own_cpu() -> Option<Duration> {
     let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     let seconds = u64::try_from(spent.tv_sec).ok()?;
     let nanos = u64::try_from(spent.tv_nsec).ok()?;
     Some(Duration::from_secs(seconds) + Duration::from_nanos(nanos))
+}
+
+/// CPU time of everything on this machine, up to now, and what a hypervisor took away from it.
+fn machine_cpu() -> Option<Duration> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    let times: Vec<u64> = stat
+        .lines()
+        .next()?
+        .strip_prefix("cpu ")?
+        .split_whitespace()
+        .filter_map(|ticks| ticks.parse().ok())
+        .collect();
+    // Not idle and iowait, which are no work, nor guests, which are in user (proc_stat(5)).
+    let [user, nice, system, _, _, irq, softirq, steal] = *times.first_chunk()?;
+    nanos_of(user + nice + system + irq + softirq + steal).map(Duration::from_nanos)
 }
 
 /// The threads of a process and the nanoseconds each has run.
@@ -108,9 +189,11 @@ fn threads(pid: u32) -> Vec<(u32, u64)> {
 fn ticks(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let [user, system] = [11, 12].map(|place| field(&stat, place).and_then(|n| n.parse().ok()));
-    let ticks: u64 = user
-        .zip(system)
-        .map(|(user, system): (u64, u64)| user + system)?;
+    let (user, system): (u64, u64) = user.zip(system)?;
+    nanos_of(user + system)
+}
+
+fn nanos_of(ticks: u64) -> Option<u64> {
     ticks
         .checked_mul(1_000_000_000)?
         .checked_div(rustix::param::clock_ticks_per_second())
@@ -160,6 +243,24 @@ mod tests {
         assert!(processes.resident().unwrap() > 100_000);
         assert!(ticks(own).is_some());
         assert!(own_cpu().unwrap() > Duration::ZERO);
+        assert!(machine_cpu().unwrap() > Duration::ZERO);
+    }
+
+    #[test]
+    fn parts_cost_together_what_each_cost() {
+        let mut costs = Meter::start(None).read();
+        assert!(costs.own.is_some() && costs.other.is_some() && costs.gateway.is_none());
+        costs.own = Some(Duration::from_secs(1));
+        let more = Costs {
+            own: Some(Duration::from_secs(2)),
+            gateway: Some(Duration::from_secs(3)),
+            resident: Some(4),
+            ..Costs::default()
+        };
+        costs.merge(&more);
+        assert_eq!(costs.own, Some(Duration::from_secs(3)));
+        assert_eq!(costs.gateway, Some(Duration::from_secs(3)));
+        assert_eq!(costs.resident, Some(4));
     }
 
     #[test]

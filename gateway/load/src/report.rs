@@ -60,8 +60,8 @@ impl Quantity {
         match self {
             Self::Throughput => Some(tally.throughput()),
             Self::Latency(percentile) => tally.latency(percentile).map(micros),
-            Self::Cpu => tally.micros_each(tally.cpu),
-            Self::Resident => tally.resident.map(|bytes| bytes as f64 / MIB),
+            Self::Cpu => tally.micros_each(tally.costs.gateway),
+            Self::Resident => tally.costs.resident.map(|bytes| bytes as f64 / MIB),
             Self::Errors => Some(tally.failed() as f64),
             Self::Unsent => Some(tally.unsent as f64),
         }
@@ -127,7 +127,25 @@ impl Report {
         for row in &self.rows {
             text.push_str(&notes(row));
         }
+        if let Some(cores) = self.other_cores().filter(|cores| *cores >= BUSY_CORES) {
+            // Writing to a string does not fail.
+            let _written = writeln!(
+                text,
+                "\nEverything else on this machine used {cores:.1} cores in the meantime (the gateway and the \
+                 upstream too, where they were not started for this); a quiet machine gives better figures"
+            );
+        }
         text
+    }
+
+    /// Cores that were busy with something else, on average over all rows.
+    fn other_cores(&self) -> Option<f64> {
+        let mut whole = Tally::default();
+        for row in &self.rows {
+            whole.elapsed += row.tally.elapsed;
+            whole.costs.merge(&row.tally.costs);
+        }
+        other_cores(&whole)
     }
 
     fn heading(&self, row: &Row) -> String {
@@ -224,8 +242,9 @@ impl Report {
             "added_p50_us": self.added(row, Quantity::Latency(Percentile::P50)),
             "added_p99_us": self.added(row, Quantity::Latency(Percentile::P99)),
             "cpu_us_per_request": Quantity::Cpu.of(tally),
-            "own_cpu_us_per_request": tally.micros_each(tally.own_cpu),
-            "rss_bytes": tally.resident,
+            "own_cpu_us_per_request": tally.micros_each(tally.costs.own),
+            "rss_bytes": tally.costs.resident,
+            "other_cores": other_cores(tally),
         });
         if let Some(fields) = object.as_object_mut().filter(|_| row.kind != Kind::Direct) {
             fields.insert("vs_direct".into(), ratios(Kind::Direct).into());
@@ -235,6 +254,14 @@ impl Report {
         }
         object
     }
+}
+
+/// Cores that are told to have been busy with something else; less is within what the system counts exactly.
+const BUSY_CORES: f64 = 0.2;
+
+fn other_cores(tally: &Tally) -> Option<f64> {
+    let time = tally.costs.other.filter(|_| !tally.elapsed.is_zero())?;
+    Some(time.as_secs_f64() / tally.elapsed.as_secs_f64())
 }
 
 /// What a table cannot show: failures by kind, and requests that were never sent.
@@ -291,8 +318,8 @@ pub(crate) mod tests {
             tally.answer(Duration::from_micros(micros));
         }
         tally.elapsed = Duration::from_secs(1);
-        tally.cpu = cpu.map(|cpu| Duration::from_micros(cpu) * answered);
-        tally.resident = cpu.map(|_| 20 << 20);
+        tally.costs.gateway = cpu.map(|cpu| Duration::from_micros(cpu) * answered);
+        tally.costs.resident = cpu.map(|_| 20 << 20);
         Row {
             size: 1_024,
             pace,
@@ -376,6 +403,21 @@ pub(crate) mod tests {
             "gateway, 1 KiB, closed loop: 1 x bad_status\n  such as bad_status: 503 busy\n"
         ));
         assert!(text.contains("gateway, 1 KiB, closed loop: 1 requests found no free connection"));
+    }
+
+    #[test]
+    fn a_busy_machine_is_told() {
+        let mut report = report();
+        assert!(!report.text().contains("Everything else"));
+        for row in &mut report.rows {
+            row.tally.costs.other = Some(Duration::from_millis(1_500));
+        }
+        let text = report.text();
+        assert!(
+            text.contains("\nEverything else on this machine used 1.5 cores "),
+            "{text}"
+        );
+        assert_eq!(report.json()["rows"][0]["other_cores"], 1.5);
     }
 
     #[test]

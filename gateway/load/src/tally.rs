@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::distribution::{Distribution, Percentile};
+use crate::process::Costs;
 
 /// What became of the requests of a measurement.
 ///
@@ -29,12 +30,8 @@ pub struct Tally {
     pub examples: Vec<String>,
     /// From the beginning to the last answer, or to the end of the time to be measured when that is later.
     pub elapsed: Duration,
-    /// CPU time of the gateway's processes, where it could be told.
-    pub cpu: Option<Duration>,
-    /// Resident memory of the gateway's processes at the end, in bytes: the largest of the parts.
-    pub resident: Option<u64>,
-    /// CPU time of this process: the generator and, when it is built in, the upstream.
-    pub own_cpu: Option<Duration>,
+    /// CPU time and memory.
+    pub costs: Costs,
 }
 
 /// How a request failed.
@@ -171,8 +168,8 @@ impl Tally {
 
     /// Adds what another thread, or another part of the same measurement, has counted.
     ///
-    /// Times add up only between parts; threads of one part run together, so `elapsed`, `cpu`, `own_cpu` and
-    /// `resident` of a part are set once, after its threads are merged.
+    /// Times add up only between parts; threads of one part run together, so `elapsed` and
+    /// `costs` of a part are set once, after its threads are merged.
     pub fn merge(&mut self, other: &Self) {
         self.latency.merge(&other.latency);
         self.lag.merge(&other.lag);
@@ -188,9 +185,7 @@ impl Tally {
             }
         }
         self.elapsed += other.elapsed;
-        self.cpu = sum(self.cpu, other.cpu);
-        self.own_cpu = sum(self.own_cpu, other.own_cpu);
-        self.resident = self.resident.max(other.resident);
+        self.costs.merge(&other.costs);
     }
 
     /// Requests that failed, of all kinds.
@@ -238,13 +233,6 @@ impl Tally {
     }
 }
 
-fn sum(left: Option<Duration>, right: Option<Duration>) -> Option<Duration> {
-    match (left, right) {
-        (Some(left), Some(right)) => Some(left + right),
-        (left, right) => left.or(right),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,20 +243,20 @@ mod tests {
         one.send(Duration::ZERO);
         one.answer(Duration::from_millis(1));
         one.elapsed = Duration::from_secs(1);
-        one.resident = Some(5);
+        one.costs.resident = Some(5);
         let mut two = Tally::default();
         two.send(Duration::ZERO);
         two.fail(&Flaw::of_status(503, b"busy\r\n"));
         two.elapsed = Duration::from_secs(1);
-        two.cpu = Some(Duration::from_micros(70));
+        two.costs.gateway = Some(Duration::from_micros(70));
         one.merge(&two);
         assert_eq!((one.sent, one.answered, one.failed()), (2, 1, 1));
         let failures: Vec<(Failure, u64)> = one.failures().collect();
         assert_eq!(failures, [(Failure::Status, 1)]);
         assert_eq!(one.examples, ["bad_status: 503 busy  "]);
         assert!((one.throughput() - 0.5).abs() < 1e-9);
-        assert_eq!(one.micros_each(one.cpu), Some(70.0));
-        assert_eq!(one.resident, Some(5));
+        assert_eq!(one.micros_each(one.costs.gateway), Some(70.0));
+        assert_eq!(one.costs.resident, Some(5));
         assert_eq!(
             one.latency(Percentile::P999),
             Some(Duration::from_millis(1))

@@ -41,7 +41,7 @@ fn a_closed_loop_is_answered_whole() {
     assert!(tally.sent > 8);
     assert_eq!(tally.sent, tally.answered, "{:?}", tally.examples);
     assert_eq!((tally.failed(), tally.unsent), (0, 0));
-    assert!(tally.cpu.is_some() && tally.resident.is_some());
+    assert!(tally.costs.gateway.is_some() && tally.costs.resident.is_some());
     drop(upstream);
 }
 

@@ -58,6 +58,9 @@ impl Body for Out {
     }
 }
 
+/// Bytes beyond the limit that are still read, and forgotten. 32 MiB.
+const MAX_REST: usize = 32 * 1024 * 1024;
+
 /// Why a body was not read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
@@ -69,42 +72,65 @@ pub(crate) enum BodyError {
     Broken(hyper::Error),
 }
 
-/// Reads a body of at most `max` bytes within `time`.
-pub(crate) async fn read(body: Incoming, max: usize, time: Duration) -> Result<Bytes, BodyError> {
-    if body.size_hint().lower() > max as u64 {
-        return Err(BodyError::TooLarge);
+/// Reads a body of at most `max` bytes within `time`. What stands behind the limit is still taken, and
+/// forgotten, while the answer is on its way: who is still sending does not read what is wrong.
+pub(crate) async fn read(
+    mut body: Incoming,
+    max: usize,
+    time: Duration,
+) -> Result<Bytes, BodyError> {
+    let is_short = body.size_hint().lower() <= max as u64;
+    let outcome = if is_short {
+        tokio::time::timeout(time, collect(&mut body, max))
+            .await
+            .map_err(|_| BodyError::TooSlow)?
+    } else {
+        Err(BodyError::TooLarge)
+    };
+    if matches!(outcome, Err(BodyError::TooLarge)) {
+        tokio::task::spawn_local(async move {
+            let _late = tokio::time::timeout(time, forget(body)).await;
+        });
     }
-    tokio::time::timeout(time, collect(body, max))
-        .await
-        .map_err(|_| BodyError::TooSlow)?
+    outcome
 }
 
-async fn collect(mut body: Incoming, max: usize) -> Result<Bytes, BodyError> {
+async fn forget(mut body: Incoming) {
+    let mut left = MAX_REST;
+    while let Some(Ok(frame)) = next(&mut body).await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(length) {
+            Some(less) => left = less,
+            None => return,
+        }
+    }
+}
+
+async fn collect(body: &mut Incoming, max: usize) -> Result<Bytes, BodyError> {
+    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(max);
     let mut first: Option<Bytes> = None;
-    let mut rest = BytesMut::new();
-    while let Some(frame) = next(&mut body).await {
+    let mut all = BytesMut::new();
+    let mut length = 0_usize;
+    while let Some(frame) = next(body).await {
         let Ok(data) = frame.map_err(BodyError::Broken)?.into_data() else {
             continue;
         };
-        if first.as_ref().map_or(0, Bytes::len) + rest.len() + data.len() > max {
+        length = length.saturating_add(data.len());
+        if length > max {
             return Err(BodyError::TooLarge);
         }
-        match &first {
-            None => first = Some(data),
-            // A message that came in one piece is not copied.
-            Some(first) if rest.is_empty() => {
-                let expected = usize::try_from(body.size_hint().lower()).unwrap_or(0);
-                rest.reserve(first.len() + data.len() + expected.min(max));
-                rest.extend_from_slice(first);
-                rest.extend_from_slice(&data);
+        match first.take() {
+            // A message that comes in one piece is not copied.
+            None if all.is_empty() => first = Some(data),
+            None => all.extend_from_slice(&data),
+            Some(one) => {
+                all.reserve(expected.min(max).max(one.len() + data.len()));
+                all.extend_from_slice(&one);
+                all.extend_from_slice(&data);
             }
-            Some(_) => rest.extend_from_slice(&data),
         }
     }
-    Ok(match first {
-        Some(first) if rest.is_empty() => first,
-        _ => rest.freeze(),
-    })
+    Ok(first.unwrap_or_else(|| all.freeze()))
 }
 
 /// The next piece of a body.

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use hyper::Response;
 use hyper::body::Incoming;
 use mcpf_model::{ByteSize, Direction, MessageKind, RequestId};
-use mcpf_wire::{SseEvent, SseFramer, write_comment, write_event};
+use mcpf_pipeline::Awaited;
+use mcpf_wire::{FrameError, SseEvent, SseFramer, write_comment, write_event};
 use tokio::sync::mpsc;
 
 use super::answer;
@@ -120,6 +121,7 @@ impl Pump {
                 None => return Ok(()),
                 Some(Ok(event)) => Event::of(&event),
                 Some(Err(error)) => {
+                    let is_endless = matches!(error, FrameError::TooLarge { .. });
                     let limits = self.exchange.worker.generation().limits;
                     let refusal = error.refusal(&limits);
                     let exchange = &self.exchange;
@@ -127,9 +129,15 @@ impl Pump {
                         &exchange.conversation,
                         Direction::Outbound,
                         &refusal,
+                        self.awaited(),
                     );
                     exchange.recorded(decided.seq).await;
                     self.told(decided.fate, None).await?;
+                    if is_endless {
+                        // Its end may never come, and most likely it is the answer.
+                        self.give_up("the server's answer is larger than `limits.max_frame`")
+                            .await?;
+                    }
                     continue;
                 }
             };
@@ -138,7 +146,7 @@ impl Pump {
     }
 
     async fn event(&mut self, event: Event) -> Result<(), Gone> {
-        self.is_resumable |= event.id.is_some();
+        self.is_resumable |= event.id.is_some() && self.exchange.is_in_session();
         let data = match event.data.as_ref().filter(|data| !data.is_empty()) {
             // Keep-alive, or the event that primes a cursor.
             None => return self.bare(event).await,
@@ -153,10 +161,13 @@ impl Pump {
             return self.cursor(&event).await;
         }
         let exchange = &self.exchange;
-        let decided =
-            exchange
-                .worker
-                .inspect(&exchange.conversation, Direction::Outbound, &data, None);
+        let decided = exchange.worker.inspect(
+            &exchange.conversation,
+            Direction::Outbound,
+            &data,
+            None,
+            self.awaited(),
+        );
         if let Fate::Batch(elements) = decided.fate {
             for range in elements {
                 let element = Event {
@@ -207,6 +218,15 @@ impl Pump {
         conversations.enter(&token, Arc::clone(conversation));
         self.token = Some(token);
         self.write(event, Some(path.as_bytes())).await
+    }
+
+    /// Which requests may be answered here.
+    fn awaited(&self) -> Awaited {
+        match (self.stream, &self.owed) {
+            (Stream::OfServer, _) => Awaited::Named,
+            (Stream::OfRequest, Some(owed)) if owed.is_owed() => Awaited::Only(owed.id.clone()),
+            (Stream::OfRequest, _) => Awaited::Nothing,
+        }
     }
 
     /// Whether a message may stand in this stream: an answer only where its request was made.
@@ -284,22 +304,26 @@ impl Pump {
 
     /// The server has ended its stream.
     async fn finish(&mut self) -> Result<(), Gone> {
-        let id: RequestId = match &mut self.owed {
+        match &mut self.owed {
             // The client comes back for the answer: its request stays open.
-            Some(owed) if owed.is_owed() && self.is_resumable => {
+            Some(owed) if self.is_resumable => {
                 owed.settle();
-                return Ok(());
+                Ok(())
             }
+            _ => self.give_up("the server ended before it answered").await,
+        }
+    }
+
+    /// The request of this stream is answered by us, if it is not answered yet.
+    async fn give_up(&mut self, why: &str) -> Result<(), Gone> {
+        let id: RequestId = match &mut self.owed {
             Some(owed) if owed.is_owed() => {
                 owed.settle();
                 owed.id.clone()
             }
             _ => return Ok(()),
         };
-        match self
-            .exchange
-            .lost(&id, "the server ended before it answered")
-        {
+        match self.exchange.lost(&id, why) {
             Some(frame) => self.write(&Event::default(), Some(&frame)).await,
             None => Ok(()),
         }

@@ -3,6 +3,7 @@
 //! Enter: a request that hyper has parsed. Leave: the response. Every message on the way, in either
 //! direction, has walked the corridor; nothing leaves before its record.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use hyper::http::request::Parts;
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Response, StatusCode};
 use mcpf_model::{Direction, MessageKind, ReasonCode, RequestId};
-use mcpf_pipeline::{Memory, Session};
+use mcpf_pipeline::{Awaited, Memory, Session};
 use serde_json::json;
 
 use super::answer::{self, Refusal};
@@ -117,6 +118,11 @@ async fn other(worker: &Worker, parts: Parts, head: Head, incoming: Incoming) ->
             return Refusal::new(StatusCode::BAD_REQUEST, error.to_string()).response();
         }
     };
+    if is_message(&body) {
+        // Some servers take messages at every path.
+        let text = "messages are taken elsewhere";
+        return Refusal::new(StatusCode::NOT_FOUND, text).response();
+    }
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = parts.method;
     let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
@@ -127,8 +133,14 @@ async fn other(worker: &Worker, parts: Parts, head: Head, incoming: Incoming) ->
     *request.headers_mut() = head.forwarded;
     let headers = request.headers_mut();
     // The server names itself in its metadata as it is called.
-    let called = parts.headers.get(header::HOST);
-    let host = called.unwrap_or(&settings.upstream.authority).clone();
+    let authority = parts.uri.authority().map(|authority| authority.as_str());
+    let host = match (parts.headers.get(header::HOST), authority) {
+        (Some(host), _) => host.clone(),
+        (None, Some(authority)) => {
+            HeaderValue::from_str(authority).unwrap_or_else(|_| settings.upstream.authority.clone())
+        }
+        (None, None) => settings.upstream.authority.clone(),
+    };
     headers.insert(header::HOST, host);
     headers.insert(header::ACCEPT_ENCODING, IDENTITY);
     if let Some(media) = parts.headers.get(header::CONTENT_TYPE) {
@@ -189,6 +201,8 @@ pub(crate) struct Exchange {
     pub(crate) worker: Rc<Worker>,
     pub(crate) head: Head,
     pub(crate) conversation: Arc<Conversation>,
+    /// Whether the server has made a session in its answer.
+    has_begun: Cell<bool>,
 }
 
 /// A request of the client that still awaits its answer. Dropped unanswered, it is given up: the
@@ -250,6 +264,7 @@ impl Exchange {
             worker,
             head,
             conversation,
+            has_begun: Cell::new(false),
         })
     }
 
@@ -259,6 +274,7 @@ impl Exchange {
             Direction::Inbound,
             &frame,
             Some(&self.head),
+            Awaited::Named,
         );
         if let Fate::Batch(elements) = decided.fate {
             let elements = elements.into_iter().map(|range| frame.slice(range));
@@ -335,7 +351,17 @@ impl Exchange {
         headers.insert(header::ACCEPT_ENCODING, IDENTITY);
         if is_post {
             headers.insert(header::CONTENT_TYPE, JSON);
-            headers.entry(header::ACCEPT).or_insert(BOTH);
+            // Many servers take `*/*` for neither; and what a GET accepts is no answer to a POST.
+            let is_plain = self.head.asked == Asked::Post
+                && headers
+                    .get(header::ACCEPT)
+                    .is_some_and(|accept| !accept.as_bytes().windows(3).any(|w| w == b"*/*"));
+            if !is_plain {
+                headers.insert(header::ACCEPT, BOTH);
+            }
+            if self.head.asked != Asked::Post {
+                headers.remove(gate::LAST_EVENT);
+            }
         }
         request
     }
@@ -367,6 +393,7 @@ impl Exchange {
     /// The server has made a session.
     fn enter(&self, headers: &HeaderMap) {
         if let Some(id) = answer::session_id(headers) {
+            self.has_begun.set(true);
             self.conversation.open().remember_in(Memory::default());
             let conversation = Arc::clone(&self.conversation);
             self.worker.gateway.conversations.enter(id, conversation);
@@ -400,11 +427,8 @@ impl Exchange {
     ) -> Response<Out> {
         let (parts, incoming) = response.into_parts();
         let headers = gate::answered(&parts.headers, self.head.is_modern());
-        if is_encoded(&parts.headers) {
-            return self.failure(
-                owed.as_ref().map(|o| &o.id),
-                "the server's answer is encoded",
-            );
+        if let Some(why) = unusable(parts.status, &parts.headers) {
+            return self.failure(owed.as_ref().map(|owed| &owed.id), why);
         }
         if is_media(&parts.headers, "text/event-stream") && parts.status == StatusCode::OK {
             return self.stream(headers, incoming, line, owed, Stream::OfRequest);
@@ -453,9 +477,10 @@ impl Exchange {
         mut owed: Owed,
     ) -> Response<Out> {
         let conversation = &self.conversation;
+        let awaited = Awaited::Only(owed.id.clone());
         let decided = self
             .worker
-            .inspect(conversation, Direction::Outbound, frame, None);
+            .inspect(conversation, Direction::Outbound, frame, None, awaited);
         let recorded = self.recorded(decided.seq).await;
         match decided.fate {
             Fate::Forward(passing)
@@ -515,9 +540,13 @@ impl Exchange {
             });
             let frame = Bytes::from(note.to_string());
             let conversation = &self.conversation;
-            let decided = self
-                .worker
-                .inspect(conversation, Direction::Outbound, &frame, None);
+            let decided = self.worker.inspect(
+                conversation,
+                Direction::Outbound,
+                &frame,
+                None,
+                Awaited::Nothing,
+            );
             let recorded = self.recorded(decided.seq).await;
             recorded && matches!(decided.fate, Fate::Forward(passing) if passing.bytes == frame)
         };
@@ -552,6 +581,11 @@ impl Exchange {
 
     /// GET: what the server says of its own accord. DELETE: the end.
     async fn bodiless(self) -> Response<Out> {
+        if self.worker.gateway.shared.kill.is_on() {
+            let text = "the kill switch is on: nothing passes until the operator turns it off";
+            tracing::info!("refused: {text}");
+            return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text).response();
+        }
         let method = match self.head.asked {
             Asked::Delete => Method::DELETE,
             _ => Method::GET,
@@ -571,8 +605,8 @@ impl Exchange {
         };
         let (parts, incoming) = response.into_parts();
         let headers = gate::answered(&parts.headers, self.head.is_modern());
-        if is_encoded(&parts.headers) {
-            return unreachable("the server's answer is encoded");
+        if let Some(why) = unusable(parts.status, &parts.headers) {
+            return unreachable(why);
         }
         let status = parts.status;
         if is_delete
@@ -588,6 +622,14 @@ impl Exchange {
         match body::read(incoming, self.worker.max_frame(), time).await {
             Ok(bytes) => {
                 self.worker.pool.give_back(line);
+                if status.is_success() {
+                    // A stream was asked for, or nothing.
+                    return if is_delete || bytes.is_empty() {
+                        answer::bare(status, headers)
+                    } else {
+                        unreachable("the server answered something else")
+                    };
+                }
                 self.remark(status, headers, &parts.headers, bytes, None)
                     .await
             }
@@ -605,7 +647,12 @@ impl Exchange {
                 Direction::Inbound,
                 &element,
                 Some(&self.head),
+                Awaited::Named,
             );
+            let decided = match decided.fate {
+                Fate::Batch(_) => self.nested(&element),
+                _ => decided,
+            };
             let recorded = self.recorded(decided.seq).await;
             match decided.fate {
                 Fate::Forward(message) if recorded => passing.push(message),
@@ -621,6 +668,23 @@ impl Exchange {
             }
         }
         Pump::batch(self, passing, own).await
+    }
+
+    /// A batch in a batch is no message.
+    fn nested(&self, element: &Bytes) -> Decided {
+        let limits = self.worker.generation().limits;
+        match mcpf_wire::Parser::new(&limits).parse(element) {
+            Err(refusal) => self.worker.refuse(
+                &self.conversation,
+                Direction::Inbound,
+                &refusal,
+                Awaited::Named,
+            ),
+            Ok(_) => Decided {
+                fate: Fate::Drop(ReasonCode::PeerMisbehaved),
+                seq: None,
+            },
+        }
     }
 
     /// The answer to a request that nobody else will answer.
@@ -639,6 +703,11 @@ impl Exchange {
             Some(frame) => answer::message(StatusCode::OK, HeaderMap::new(), frame),
             None => unreachable(why),
         }
+    }
+
+    /// Whether the client can come back for what it missed: there is a session to come back to.
+    pub(crate) fn is_in_session(&self) -> bool {
+        !self.head.is_modern() && (self.head.session.is_some() || self.has_begun.get())
     }
 
     /// Sends one message of a batch.
@@ -689,10 +758,29 @@ pub(crate) const fn is_reply(kind: MessageKind) -> bool {
     matches!(kind, MessageKind::Response | MessageKind::Error)
 }
 
+/// Why a response cannot go on.
+fn unusable(status: StatusCode, headers: &HeaderMap) -> Option<&'static str> {
+    if status.is_informational() || status.is_redirection() {
+        // A client that followed would speak with the server past the firewall.
+        return Some("the server wants to be spoken with elsewhere or otherwise");
+    }
+    is_encoded(headers).then_some("the server's answer is encoded")
+}
+
 fn is_encoded(headers: &HeaderMap) -> bool {
     headers
         .get(header::CONTENT_ENCODING)
         .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Whether a body is, or could be read as, JSON-RPC.
+fn is_message(body: &[u8]) -> bool {
+    const NAME: &[u8] = b"jsonrpc";
+    let is_named = body
+        .windows(NAME.len())
+        .any(|window| window.eq_ignore_ascii_case(NAME));
+    // The name may be written with escapes.
+    is_named || (body.contains(&b'\\') && serde_json::from_slice::<serde_json::Value>(body).is_ok())
 }
 
 fn is_media(headers: &HeaderMap, media: &str) -> bool {

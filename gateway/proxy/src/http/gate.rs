@@ -83,12 +83,17 @@ impl Head {
 
 /// Checks a head against `settings`.
 pub(crate) fn check(parts: &Parts, settings: &HttpSettings) -> Result<Head, Refusal> {
+    fields(&parts.headers)?;
     host(parts, settings)?;
     let origin = origin(&parts.headers, settings)?;
     let path = parts.uri.path();
     let endpoint = endpoint(path, &settings.path);
     let is_ours = endpoint.is_some() || path == &*settings.path;
-    let is_other = !is_ours && settings.passes(path);
+    let is_other = !is_ours && settings.passes(path, &parts.method);
+    if !is_ours && !is_other && HttpSettings::is_metadata(path) {
+        let text = "metadata is only fetched";
+        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, text));
+    }
     if !is_other && (!is_ours || parts.uri.query().is_some()) {
         return Err(Refusal::new(
             StatusCode::NOT_FOUND,
@@ -138,6 +143,14 @@ pub(crate) fn check(parts: &Parts, settings: &HttpSettings) -> Result<Head, Refu
         return Err(bad("`Mcp-Session-Id` is not visible ASCII".to_owned()));
     }
     head.forwarded = forwarded(&parts.headers, head.is_modern());
+    // Not every server decodes it.
+    if let Some(name) = &head.name
+        && name.bytes().all(|b| (0x21..=0x7e).contains(&b))
+        && !name.starts_with("=?")
+        && let Ok(value) = HeaderValue::from_str(name)
+    {
+        head.forwarded.insert(NAME, value);
+    }
     Ok(head)
 }
 
@@ -147,6 +160,40 @@ fn endpoint<'p>(path: &'p str, base: &str) -> Option<&'p str> {
         .strip_prefix(base.trim_end_matches('/'))?
         .strip_prefix('/')?;
     (token.len() == TOKEN && token.bytes().all(|b| b.is_ascii_hexdigit())).then_some(token)
+}
+
+/// Most fields of a head. HTTP/1.1 is held to it before this.
+const MAX_FIELDS: usize = 100;
+
+/// Fields that stand once or not at all, beside those that begin with `mcp-`.
+const SINGLE: [HeaderName; 7] = [
+    header::HOST,
+    header::AUTHORIZATION,
+    header::CONTENT_TYPE,
+    header::CONTENT_LENGTH,
+    header::CONTENT_ENCODING,
+    header::ORIGIN,
+    LAST_EVENT,
+];
+
+fn fields(headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers.len() > MAX_FIELDS {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(Refusal::new(
+            status,
+            format!("there are more than {MAX_FIELDS} fields"),
+        ));
+    }
+    let is_single = |name: &HeaderName| name.as_str().starts_with("mcp-") || SINGLE.contains(name);
+    // As many values as names, where nothing stands twice.
+    if headers.len() != headers.keys_len()
+        && let Some(name) = headers
+            .keys()
+            .find(|name| is_single(name) && headers.get_all(*name).iter().nth(1).is_some())
+    {
+        return Err(bad(format!("`{name}` stands twice")));
+    }
+    Ok(())
 }
 
 fn bad(message: String) -> Refusal {
@@ -333,22 +380,30 @@ fn subject(authorization: &str) -> Option<String> {
     ))
 }
 
-/// All end-to-end fields but those the gateway writes itself.
-fn forwarded(headers: &HeaderMap, is_modern: bool) -> HeaderMap {
-    let listed: Vec<&str> = headers
+/// Names that `Connection` lists: they are about the connection too.
+fn listed(headers: &HeaderMap) -> Vec<&str> {
+    headers
         .get_all(header::CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .map(str::trim)
-        .collect();
+        .collect()
+}
+
+fn is_listed(listed: &[&str], name: &HeaderName) -> bool {
+    listed
+        .iter()
+        .any(|other| name.as_str().eq_ignore_ascii_case(other))
+}
+
+/// All end-to-end fields but those the gateway writes itself.
+fn forwarded(headers: &HeaderMap, is_modern: bool) -> HeaderMap {
+    let listed = listed(headers);
     let mut out = HeaderMap::with_capacity(headers.len() + 2);
     for (name, value) in headers {
-        let is_dropped = is_hop_by_hop(name)
-            || (is_modern && *name == SESSION)
-            || listed
-                .iter()
-                .any(|other| name.as_str().eq_ignore_ascii_case(other));
+        let is_dropped =
+            is_hop_by_hop(name) || (is_modern && *name == SESSION) || is_listed(&listed, name);
         if !is_dropped {
             out.append(name.clone(), value.clone());
         }
@@ -386,9 +441,11 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 
 /// The fields of the server's answer that go on to the client.
 pub(crate) fn answered(headers: &HeaderMap, is_modern: bool) -> HeaderMap {
+    let listed = listed(headers);
     let mut out = HeaderMap::with_capacity(headers.len() + 2);
     for (name, value) in headers {
         let is_ours = is_hop_by_hop(name)
+            || is_listed(&listed, name)
             || name.as_str().starts_with("access-control-")
             || *name == header::CONTENT_TYPE
             || (is_modern && *name == SESSION);

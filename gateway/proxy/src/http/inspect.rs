@@ -12,8 +12,8 @@ use hyper::StatusCode;
 use mcpf_audit::AppendError;
 use mcpf_model::{Direction, MessageKind, Mode, Reason, ReasonCode, RequestId, Stage, Verdict};
 use mcpf_pipeline::{
-    Answer, AnsweredCall, Blocked, Context, Facts, Generation, Inspection, Nanos, Outcome, Scratch,
-    Session, inspect,
+    Answer, AnsweredCall, Awaited, Blocked, Context, Facts, Generation, Inspection, Nanos, Outcome,
+    Scratch, Session, inspect,
 };
 use mcpf_wire::Refusal;
 
@@ -111,13 +111,14 @@ impl Worker {
     /// Walks `frame` through the corridor and records what came of it.
     ///
     /// `head` is given for what a client sends: under the sessionless revision it must say the same
-    /// as the message.
+    /// as the message. `awaited` is what a server's message may answer where it stands.
     pub(crate) fn inspect(
         &self,
         conversation: &Conversation,
         direction: Direction,
         frame: &Bytes,
         head: Option<&Head>,
+        awaited: Awaited,
     ) -> Decided {
         let before = self.gateway.now();
         let mut bench = self.bench.borrow_mut();
@@ -129,6 +130,7 @@ impl Worker {
             shared: Arc::clone(&self.gateway.shared),
         };
         let mut session = conversation.open();
+        session.await_answers(awaited);
         let Inspection { outcome, facts } = inspect(
             &context,
             &mut session,
@@ -181,10 +183,12 @@ impl Worker {
         conversation: &Conversation,
         direction: Direction,
         refusal: &Refusal,
+        awaited: Awaited,
     ) -> Decided {
         let before = self.gateway.now();
         let generation = self.generation();
         let mut session = conversation.open();
+        session.await_answers(awaited);
         let Inspection { outcome, facts } =
             mcpf_pipeline::refuse(&mut session, direction, 0, refusal);
         match outcome {

@@ -397,11 +397,19 @@ async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: IpAddr) {
         return;
     }
     let served = match gateway.settings.server_tls.clone() {
-        None => match is_http2(&stream, gateway.settings.timeouts.idle).await {
-            Ok(true) => speak_http2(&worker, stream, peer).await,
-            Ok(false) => speak_http1(&worker, stream, peer).await,
-            Err(error) => Err(error.into()),
-        },
+        None => {
+            let mut ending = gateway.ending.subscribe();
+            let is_http2 = tokio::select! {
+                is_http2 = is_http2(&stream, gateway.settings.timeouts.idle) => is_http2,
+                // Whoever has said nothing yet is owed nothing.
+                _ = ending.wait_for(|ending| *ending) => return,
+            };
+            match is_http2 {
+                Ok(true) => speak_http2(&worker, stream, peer).await,
+                Ok(false) => speak_http1(&worker, stream, peer).await,
+                Err(error) => Err(error.into()),
+            }
+        }
         Some(tls) => {
             let accepting = TlsAcceptor::from(tls).accept(stream);
             match tokio::time::timeout(gateway.settings.timeouts.idle, accepting).await {
@@ -518,10 +526,18 @@ async fn speak_http2(
     peer: IpAddr,
 ) -> Served {
     let gateway = &worker.gateway;
+    let has_asked = Rc::new(Cell::new(false));
     let service = service_fn(|request| {
+        has_asked.set(true);
         let worker = Rc::clone(worker);
         async move { Ok::<_, Infallible>(exchange::serve(worker, request, peer, None).await) }
     });
+    let silent = async {
+        tokio::time::sleep(gateway.settings.timeouts.idle).await;
+        if has_asked.get() {
+            std::future::pending::<()>().await;
+        }
+    };
     let mut connection = http2::Builder::new(Here)
         .timer(TokioTimer::new())
         .keep_alive_interval(Some(gateway.settings.timeouts.idle))
@@ -531,6 +547,8 @@ async fn speak_http2(
     let mut ending = gateway.ending.subscribe();
     tokio::select! {
         served = std::pin::Pin::new(&mut connection) => served?,
+        // It has begun, and never asked for anything.
+        () = silent => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
         _ = ending.wait_for(|ending| *ending) => {
             std::pin::Pin::new(&mut connection).graceful_shutdown();
             std::pin::Pin::new(&mut connection).await?;

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::Uri;
 use hyper::header::HeaderValue;
+use hyper::{Method, Uri};
 
 /// How the proxy listens and where it sends.
 #[derive(Clone, Debug)]
@@ -68,18 +68,27 @@ impl HttpSettings {
         "/.well-known/openid-configuration*",
     ];
 
-    /// Whether requests for `path` pass without being messages.
-    pub(crate) fn passes(&self, path: &str) -> bool {
-        // Two servers read these differently; they are nobody's path.
-        if path.contains("..") || path.contains("//") || path.contains('%') {
-            return false;
-        }
-        self.passed
-            .iter()
-            .any(|passed| match passed.strip_suffix('*') {
-                Some(start) => path.starts_with(start),
-                None => **passed == *path,
-            })
+    /// Whether requests for `path` pass without being messages. Metadata is only ever fetched.
+    pub(crate) fn passes(&self, path: &str, method: &Method) -> bool {
+        self.passed.iter().any(|passed| matches(passed, path))
+            || (*method == Method::GET && Self::is_metadata(path))
+    }
+
+    /// Whether `path` is one of OAuth's metadata.
+    pub(crate) fn is_metadata(path: &str) -> bool {
+        Self::METADATA.into_iter().any(|known| matches(known, path))
+    }
+}
+
+/// Whether `path` is `pattern`, or begins like one that ends in `*`.
+fn matches(pattern: &str, path: &str) -> bool {
+    // Two servers read these differently; they are nobody's path.
+    if path.contains("..") || path.contains("//") || path.contains('%') {
+        return false;
+    }
+    match pattern.strip_suffix('*') {
+        Some(start) => path.starts_with(start),
+        None => pattern == path,
     }
 }
 

@@ -11,6 +11,7 @@ use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use mcpf_model::Direction;
+use mcpf_pipeline::Awaited;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -253,16 +254,16 @@ impl Exchange {
     async fn messages(&self, direction: Direction, frame: &Bytes) -> Vec<(Direction, Bytes)> {
         let decided = self
             .worker
-            .inspect(&self.conversation, direction, frame, None);
+            .inspect(&self.conversation, direction, frame, None, Awaited::Any);
         let Fate::Batch(elements) = decided.fate else {
             return Vec::from_iter(self.leaving(direction, decided).await);
         };
         let mut all = Vec::new();
         for range in elements {
             let element = frame.slice(range);
-            let decided = self
-                .worker
-                .inspect(&self.conversation, direction, &element, None);
+            let decided =
+                self.worker
+                    .inspect(&self.conversation, direction, &element, None, Awaited::Any);
             all.extend(self.leaving(direction, decided).await);
         }
         all
