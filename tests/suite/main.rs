@@ -11,6 +11,7 @@ mod deny;
 mod differential;
 mod durability;
 mod process;
+mod proxy;
 mod regressions;
 mod relay;
 mod sdk;

@@ -40,8 +40,10 @@ pub(super) struct Server {
 
 /// What a client is told to do.
 pub(super) struct Plan {
-    command: String,
-    args: Vec<String>,
+    /// Where the server is, instead of its command.
+    url: Option<String>,
+    pub(super) command: String,
+    pub(super) args: Vec<String>,
     env: Map<String, Value>,
     operations: Value,
 }
@@ -77,9 +79,23 @@ impl Server {
         };
         args.extend(self.args.iter().cloned());
         Plan {
+            url: None,
             command: text(&command),
             args,
             env: self.env.clone(),
+            operations: operations.clone(),
+        }
+    }
+}
+
+impl Plan {
+    /// The operations, for the server at `url`.
+    pub(super) fn at(url: &str, operations: &Value) -> Self {
+        Self {
+            url: Some(url.to_owned()),
+            command: String::new(),
+            args: Vec::new(),
+            env: Map::new(),
             operations: operations.clone(),
         }
     }
@@ -129,13 +145,14 @@ impl Fixtures {
             "auto"
         };
         let Plan {
+            url,
             command,
             args,
             env,
             operations,
         } = plan;
         let told = json!({
-            "command": command, "args": args, "env": env, "operations": operations, "mode": mode,
+            "url": url, "command": command, "args": args, "env": env, "operations": operations, "mode": mode,
         });
         let mut child = Command::new(program)
             .arg(self.root.join("clients").join(script))
@@ -183,12 +200,23 @@ impl Fixtures {
     /// The same through the firewall, whose log then verifies.
     pub(super) fn run_wrapped(&self, client: Client, plan: &Plan) -> Vec<Value> {
         let wrap = Wrap::of(std::iter::once(&plan.command).chain(&plan.args));
+        self.run_in(client, &wrap, &plan.env, &plan.operations)
+    }
+
+    /// The same with `wrap` as the server's command.
+    pub(super) fn run_in(
+        &self,
+        client: Client,
+        wrap: &Wrap,
+        env: &Map<String, Value>,
+        operations: &Value,
+    ) -> Vec<Value> {
         let args = wrap
             .args()
             .into_iter()
             .map(|arg| arg.into_string().unwrap())
             .collect();
-        let mut env = plan.env.clone();
+        let mut env = env.clone();
         for (name, value) in clean(&wrap.dir).get_envs() {
             // Only where the firewall itself keeps things: the server's world stays as it is.
             if let (Some(name), Some(value)) = (name.to_str(), value)
@@ -197,14 +225,14 @@ impl Fixtures {
                 env.insert(name.to_owned(), json!(value.to_str().unwrap()));
             }
         }
-        let operations = plan.operations.clone();
         let outcomes = self.run(
             client,
             &Plan {
+                url: None,
                 command: text(program()),
                 args,
                 env,
-                operations,
+                operations: operations.clone(),
             },
         );
         assert!(verify(&wrap.dir).decisions() > 0);

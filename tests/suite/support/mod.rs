@@ -1,14 +1,22 @@
 //! What the suites share: the built program, sessions with it, directories that go away.
 
 mod dir;
+mod http;
+mod http2;
 mod program;
+mod proxy;
 mod session;
+mod upstream;
 
 pub(crate) use dir::Dir;
+pub(crate) use http::{Ask, Client, PATIENCE, Reply, message_of};
+pub(crate) use http2::{Http2, Outcome};
 pub(crate) use program::{CACHE, fake_peer, program};
+pub(crate) use proxy::{Gateway, Proxy};
 pub(crate) use session::{
     Session, Wrap, call, clean, initialize, log_files, records, request, verify,
 };
+pub(crate) use upstream::{Peer, Seen, Silent, Upstream};
 
 use std::time::{Duration, Instant};
 

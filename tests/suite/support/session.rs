@@ -34,6 +34,11 @@ impl Wrap {
         }
     }
 
+    /// In front of the server at `url`.
+    pub(crate) fn url(url: &str) -> Self {
+        Self::of(std::iter::empty::<OsString>()).option("--url", url)
+    }
+
     /// In front of the fake server in the given modes.
     pub(crate) fn fake(modes: &[&str]) -> Self {
         Self::of([fake_peer()].iter().chain(modes).copied())
@@ -82,8 +87,10 @@ impl Wrap {
             }
         }
         args.extend(self.options.iter().cloned());
-        args.push("--".into());
-        args.extend(self.command.iter().cloned());
+        if !self.command.is_empty() {
+            args.push("--".into());
+            args.extend(self.command.iter().cloned());
+        }
         args
     }
 
