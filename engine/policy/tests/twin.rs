@@ -451,22 +451,31 @@ fn value_holds(list: &Value, text: &str, restrict: bool) -> bool {
         }
         return !text.contains('\0') && forms.iter().all(|form| value_in(list, form, false));
     }
-    let mut starts = vec![text.to_owned(), text.split('\0').next().unwrap().to_owned()];
-    for i in 0..2 {
-        starts.push(starts[i].replace('\\', "/"));
-        if text.contains(':') {
-            starts.push(starts[i].split(['?', '#']).next().unwrap().to_owned());
+    let mut bases = vec![text.to_owned(), text.split('\0').next().unwrap().to_owned()];
+    // Some servers decode a plain path, and some of them again.
+    let mut decoded = text.to_owned();
+    for _ in 0..3 {
+        if decoded.contains('%') {
+            decoded = undo_percent(&decoded);
+            bases.push(decoded.clone());
         }
     }
-    let mut forms = starts.clone();
-    for start in &starts {
-        for rounds in [1, 3] {
-            let settled = settled(start, rounds);
-            forms.extend(settled.strip_prefix("file://").map(String::from));
-            forms.push(settled);
+    let mut forms = Vec::new();
+    for base in bases {
+        let mut starts = vec![base.clone(), base.replace('\\', "/")];
+        if base.contains(':') {
+            starts.push(base.split(['?', '#']).next().unwrap().to_owned());
+        }
+        for start in starts {
+            for rounds in [1, 3] {
+                let settled = settled(&start, rounds);
+                forms.extend(settled.strip_prefix("file://").map(String::from));
+                forms.push(settled);
+            }
+            forms.push(start);
         }
     }
-    value_in(list, text, true) || forms.iter().skip(1).any(|form| value_in(list, form, true))
+    value_in(list, text, true) || forms.iter().any(|form| value_in(list, form, true))
 }
 
 fn left_alone(method: &str) -> bool {
