@@ -37,6 +37,7 @@ lint: ## Formatting, clippy, docs, dependency rules
 bench: build ## Measure the engine and the gateway on this machine
 	$(CARGO) bench --locked -p mcpf-benches
 	$(BUILT)/mcp-firewall bench
+	$(BUILT)/mcp-firewall bench --http --audit-durability flush $$(command -v nginx >/dev/null && echo --nginx)
 
 fuzz-smoke: ## Each fuzz target for ten seconds (needs nightly Rust and cargo-fuzz)
 	@scripts/setup build

@@ -7,6 +7,7 @@
     reason = "a test may fail loudly, and says on standard error what it could not run"
 )]
 
+mod conformance;
 mod deny;
 mod differential;
 mod durability;
