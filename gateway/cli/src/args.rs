@@ -31,6 +31,9 @@ pub(crate) enum Command {
     /// Stand in front of an MCP server over HTTP, for any number of clients
     #[command(after_help = PROXY_EXAMPLES)]
     Proxy(ProxyArgs),
+    /// Ask a running proxy whether it takes traffic, for containers and scripts
+    #[command(after_help = HEALTH_EXAMPLES)]
+    Healthcheck(HealthArgs),
     /// Turn HTTP into stdio, without a look at it: what `wrap --url` wraps
     #[command(hide = true)]
     Bridge(BridgeArgs),
@@ -93,6 +96,12 @@ Who listens on an address beyond this machine lists the names it is called by un
 
 Signals: SIGUSR1 turns the kill switch on, SIGUSR2 off; SIGHUP reads configuration, policy and rules
 again; SIGTERM and SIGINT let requests under way end, then the program.";
+
+const HEALTH_EXAMPLES: &str = "\
+Examples:
+  mcp-firewall healthcheck --management 127.0.0.1:9090
+
+Exit status: 0 it takes traffic, 1 it does not, or does not answer within 2 s.";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -231,6 +240,23 @@ pub(crate) struct WrapArgs {
     /// The server's command and its arguments, untouched
     #[arg(last = true, required_unless_present = "url", value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
+    /// The management address of the proxy [env: MCP_FIREWALL_MANAGEMENT]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) management: Option<String>,
+}
+
+impl HealthArgs {
+    pub(crate) fn flags(&self) -> Flags {
+        self.settings
+            .flags()
+            .with(Setting::Management, self.management.clone())
+    }
 }
 
 #[derive(Debug, Args)]

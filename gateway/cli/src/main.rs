@@ -10,6 +10,7 @@ mod bench;
 mod bridge;
 mod check;
 mod demo;
+mod health;
 mod init;
 mod kill_file;
 mod log;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Wrap(args) => wrap::run(&args),
         Command::Proxy(args) => proxy::run(&args),
+        Command::Healthcheck(args) => health::run(&args),
         Command::Bridge(args) => bridge::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Init(args) => init::run(&args),

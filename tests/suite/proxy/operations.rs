@@ -493,3 +493,22 @@ fn a_wrong_setting_is_named_and_nothing_listens() {
         assert!(!said.contains("canary"), "{said}");
     }
 }
+
+#[test]
+fn a_container_asks_whether_traffic_is_taken() {
+    let upstream = Upstream::honest();
+    let gateway = Proxy::before(&upstream).start();
+    let ask = |address: &str| {
+        let mut command = crate::support::clean(&gateway.dir);
+        command.args(["healthcheck", "--management", address]);
+        command.output().unwrap()
+    };
+    let answer = ask(&gateway.management.to_string());
+    assert_eq!(answer.status.code(), Some(0), "{answer:?}");
+    assert_eq!(answer.stdout, b"ready\n");
+    let nobody = ask("127.0.0.1:1");
+    assert_eq!(nobody.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&nobody.stderr).into_owned();
+    assert!(said.contains("does not answer at 127.0.0.1:1"), "{said}");
+    gateway.stop();
+}
