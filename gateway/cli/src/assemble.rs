@@ -100,7 +100,7 @@ pub(crate) fn rules(config: &Checked) -> anyhow::Result<Vec<Rule>> {
 }
 
 /// The file, or the `.yaml` files of the directory, in order of their names.
-fn rule_files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn rule_files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }

@@ -1,11 +1,14 @@
 //! `proxy`: a server over HTTP, with the firewall in front of it.
 
 use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use mcpf_config::Checked;
+use mcpf_config::{Checked, PolicySource};
 use mcpf_pipeline::Shared;
 use mcpf_proxy::{Gateway, GatewayParts, HttpSettings, Tide, Timeouts, Upstream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -72,8 +75,13 @@ pub(crate) fn run(args: &ProxyArgs) -> anyhow::Result<ExitCode> {
         "firewall up"
     );
     let ended = local.block_on(&runtime, async {
+        let mut watched = Watched::of(&config);
         signals
-            .follow(&shared, &log, || reload(args, &gateway))
+            .follow(&shared, &log, |asked| {
+                if asked || watched.has_changed() {
+                    reload(args, &gateway, &mut watched);
+                }
+            })
             .await;
         // Monitors are told so for as long as it takes.
         tokio::task::spawn_blocking(move || serving.end()).await
@@ -140,9 +148,11 @@ fn settings(config: &Checked, offered: Option<&Offered>) -> anyhow::Result<HttpS
 }
 
 /// Reads everything that decides again. What cannot be used changes nothing.
-fn reload(args: &ProxyArgs, gateway: &Gateway) {
-    let read =
-        assemble::configuration(args.flags()).and_then(|config| assemble::generation(&config));
+fn reload(args: &ProxyArgs, gateway: &Gateway, watched: &mut Watched) {
+    let read = assemble::configuration(args.flags()).and_then(|config| {
+        *watched = Watched::of(&config);
+        assemble::generation(&config)
+    });
     match read {
         Ok(generation) => {
             tracing::info!(
@@ -156,6 +166,56 @@ fn reload(args: &ProxyArgs, gateway: &Gateway) {
             tracing::error!("the old configuration goes on, the new one cannot be used: {error:#}");
         }
     }
+}
+
+/// How often the files that decide are looked at.
+const GLANCE: Duration = Duration::from_secs(1);
+
+/// The files that decide, and what they were like when they were looked at last.
+struct Watched {
+    files: Vec<PathBuf>,
+    seen: Vec<Option<Looks>>,
+}
+
+/// What changes with a file: its place on the disk, its length and its times.
+type Looks = (u64, u64, i64, i64, i64);
+
+impl Watched {
+    fn of(config: &Checked) -> Self {
+        let mut files: Vec<PathBuf> = config.file.iter().cloned().collect();
+        if let PolicySource::File(path) = &config.policy {
+            files.push(path.clone());
+        }
+        for path in &config.rules.paths {
+            // A directory changes when files come and go, a file when it is written.
+            files.push(path.clone());
+            files.extend(assemble::rule_files(path).unwrap_or_default());
+        }
+        let seen = files.iter().map(|file| looks(file)).collect();
+        Self { files, seen }
+    }
+
+    /// Whether one of them has changed since the last call.
+    fn has_changed(&mut self) -> bool {
+        let now: Vec<_> = self.files.iter().map(|file| looks(file)).collect();
+        // A file that is being replaced may be away for a moment: that is no news yet.
+        let has_changed = now != self.seen && now.iter().all(Option::is_some);
+        if has_changed {
+            self.seen = now;
+        }
+        has_changed
+    }
+}
+
+fn looks(file: &Path) -> Option<Looks> {
+    let of = file.metadata().ok()?;
+    Some((
+        of.ino(),
+        of.len(),
+        of.mtime(),
+        of.mtime_nsec(),
+        of.ctime_nsec(),
+    ))
 }
 
 /// What the operator may say while the program runs.
@@ -181,8 +241,15 @@ impl Signals {
         })
     }
 
-    /// Returns when the program is to end.
-    async fn follow(&mut self, shared: &Shared, log: &mcpf_audit::Log, reload: impl Fn()) {
+    /// Returns when the program is to end. `reload` is called when the operator asks for it, and every
+    /// [`GLANCE`] unasked.
+    async fn follow(
+        &mut self,
+        shared: &Shared,
+        log: &mcpf_audit::Log,
+        mut reload: impl FnMut(bool),
+    ) {
+        let mut glances = tokio::time::interval(GLANCE);
         let [terminate, interrupt] = &mut self.end;
         let [on, off] = &mut self.kill;
         loop {
@@ -190,7 +257,11 @@ impl Signals {
                 _ = terminate.recv() => return,
                 _ = interrupt.recv() => return,
                 _ = self.reload.recv() => {
-                    reload();
+                    reload(true);
+                    continue;
+                }
+                _ = glances.tick() => {
+                    reload(false);
                     continue;
                 }
                 _ = on.recv() => true,

@@ -225,3 +225,23 @@ fn a_request_under_way_outlives_the_reload() {
     );
     gateway.stop();
 }
+
+#[test]
+fn a_policy_that_changes_is_noticed_unasked() {
+    let upstream = Upstream::honest();
+    let proxy = Proxy::before(&upstream).policy(&policy("alpha"));
+    let file = proxy.dir.join("policy.yaml");
+    let gateway = proxy.start();
+    assert_eq!(pick(&gateway), "alpha");
+    put(&file, &policy("beta"));
+    assert!(
+        eventually(PATIENCE, || pick(&gateway) == "beta"),
+        "{}",
+        gateway.stderr()
+    );
+    put(&file, "version: 1\nsurprise: true\n");
+    let refused = || said(&gateway, "the old configuration goes on") > 0;
+    assert!(eventually(PATIENCE, refused), "{}", gateway.stderr());
+    assert_eq!(pick(&gateway), "beta");
+    gateway.stop();
+}
