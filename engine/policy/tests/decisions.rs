@@ -248,7 +248,7 @@ const OFF_LIMITS: &[&str] = &[
     "/home/u/.gnupg/secring.gpg",
     "id_ed25519",
     "/home/u/.netrc",
-    "/root/.kube/config",
+    "/home/u/.kube/config",
     "/home/u/.docker/config.json",
     "/a/.s\0sh/../.ssh/x",
     "/etc/shadow\0.png",
