@@ -33,7 +33,7 @@ mod linux {
             let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
             #[expect(
                 deprecated,
-                reason = "its successor is unsafe for types that may change their descriptor; an OwnedFd cannot"
+                reason = "its successor asks for a promise that an OwnedFd keeps by itself: its descriptor never changes"
             )]
             AsyncFd::new(timer).map(Self)
         }
